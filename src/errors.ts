@@ -1,0 +1,85 @@
+/**
+ * @file The errors a user of the library can act on, one class per kind of failure. Each message says what was
+ * found, what was wanted and what to do next. Every room may import this file; it imports nothing.
+ * (The tokenizer room stands alone and keeps its own errors in tokenizer/errors.ts.)
+ */
+
+/** The base of every error that the library throws on purpose. */
+export class ShaderloomError extends Error {
+  override name = 'ShaderloomError';
+}
+
+/** No WebGPU here, or no adapter. */
+export class WebGPUUnavailableError extends ShaderloomError {
+  override name = 'WebGPUUnavailableError';
+}
+
+/** The adapter's limits or memory are too small for what was asked. */
+export class DeviceLimitError extends ShaderloomError {
+  override name = 'DeviceLimitError';
+}
+
+/** The GPU device was lost (driver reset, memory pressure, tab in the background). The model must be loaded again. */
+export class DeviceLostError extends ShaderloomError {
+  override name = 'DeviceLostError';
+}
+
+/** A WGSL kernel did not compile; the message names the kernel file and line. */
+export class ShaderCompileError extends ShaderloomError {
+  override name = 'ShaderCompileError';
+}
+
+/** The architecture string of config.json belongs to no family here. */
+export class UnknownArchitectureError extends ShaderloomError {
+  override name = 'UnknownArchitectureError';
+}
+
+/** A config key is missing, malformed, or changes the arithmetic in a way that is not implemented. */
+export class UnsupportedConfigError extends ShaderloomError {
+  override name = 'UnsupportedConfigError';
+}
+
+/** Shapes that do not fit together while a graph is recorded: a mistake in a family file or a config. */
+export class ShapeError extends ShaderloomError {
+  override name = 'ShapeError';
+}
+
+/** The checkpoint lacks a tensor that the family needs. */
+export class MissingWeightError extends ShaderloomError {
+  override name = 'MissingWeightError';
+}
+
+/** A tensor of the checkpoint has a shape or dtype that the config contradicts. */
+export class WeightMismatchError extends ShaderloomError {
+  override name = 'WeightMismatchError';
+}
+
+/** A file of the checkpoint is truncated, or its header or index contradicts itself. */
+export class CorruptCheckpointError extends ShaderloomError {
+  override name = 'CorruptCheckpointError';
+}
+
+/** A file could not be read from its source (network, permissions, not there). */
+export class SourceError extends ShaderloomError {
+  override name = 'SourceError';
+}
+
+/** A value given by the caller has the wrong type or range; the message names it. */
+export class InvalidInputError extends ShaderloomError {
+  override name = 'InvalidInputError';
+}
+
+/** The prompt, or prompt plus answer, does not fit the context. */
+export class ContextLengthError extends ShaderloomError {
+  override name = 'ContextLengthError';
+}
+
+/** The model computed NaN or infinity; nothing was sampled from it. */
+export class NumericalError extends ShaderloomError {
+  override name = 'NumericalError';
+}
+
+/** The model was disposed of, or is being used by a generation that has not ended. */
+export class ModelStateError extends ShaderloomError {
+  override name = 'ModelStateError';
+}
