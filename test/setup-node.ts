@@ -2,4 +2,7 @@
 import { create, globals } from 'webgpu';
 
 Object.assign(globalThis, globals);
-Object.defineProperty(globalThis.navigator, 'gpu', { value: create([]), configurable: true });
+// Node has its own `navigator` from 21 on. Dawn's instance must outlive every adapter, so it hangs on the global.
+const navigator = globalThis.navigator ?? {};
+Object.defineProperty(navigator, 'gpu', { value: create([]), configurable: true });
+Object.defineProperty(globalThis, 'navigator', { value: navigator, configurable: true });
