@@ -1,0 +1,199 @@
+/**
+ * @file What a kernel is, and how its WGSL is put together: prelude (constants, bindings) + parts + body, through
+ * wgsl-preprocessor for `#if`. Maps a line of the result back to the file it came from. Knows no device, op or model;
+ * kernels import their types from here.
+ */
+import { wgsl as preprocess } from 'wgsl-preprocessor/wgsl-preprocessor.js';
+import { ShaderCompileError } from '../errors.ts';
+import type { Op, OpKind, OpOf, Tensor, Weight, WgslFile } from '../graph/graph.ts';
+
+/** What a kernel may depend on when it chooses its shape. */
+export interface DeviceTraits {
+  readonly f16: boolean;
+  readonly subgroups: boolean;
+  /** Sizes that a subgroup may have (4 to 128 exist); never assume one. */
+  readonly subgroupMinSize: number;
+  readonly subgroupMaxSize: number;
+  readonly maxBindingBytes: number;
+  readonly maxWorkgroupBytes: number;
+  readonly maxWorkgroupInvocations: number;
+  readonly maxGridSize: number;
+}
+
+/** The numbers that change from step to step, bound to every kernel as `step`. */
+export interface Step {
+  /** Rows of this step that count, at most the rows the program was recorded for. */
+  readonly rows: number;
+  /** Tokens in the cache before this step: row r stands at position + r. */
+  readonly position: number;
+}
+
+export type Grid = readonly [x: number, y: number, z: number];
+
+/** Rows [begin, begin + rows) of a weight that one buffer holds: big matrices are split by rows to fit a binding. */
+export interface WeightPart {
+  readonly index: number;
+  readonly begin: number;
+  readonly rows: number;
+}
+
+export interface TensorBinding {
+  readonly tensor: Tensor;
+  /** WGSL element type of the storage array: `f32`, `vec4<f32>`, `u32`. */
+  readonly type: string;
+  readonly access?: 'read' | 'read_write';
+}
+
+export interface WeightBinding {
+  readonly weight: Weight;
+  readonly section: string;
+  readonly type: string;
+}
+
+export type Binding = TensorBinding | WeightBinding;
+
+/** A constant of the prelude: a number is u32, `f32(x)` a float, a boolean a bool. */
+export type Const = number | boolean | { readonly f32: number };
+export const f32 = (value: number): Const => ({ f32: value });
+
+/** One dispatch of a kernel, ready to assemble. */
+export interface KernelSource {
+  readonly body: WgslFile;
+  /** Fragments put before the body: weight format, reduction, epilogue. */
+  readonly parts?: readonly WgslFile[];
+  /** Names that `#if NAME` of body and parts may test. */
+  readonly flags?: Readonly<Record<string, boolean>>;
+  readonly consts?: Readonly<Record<string, Const>>;
+  readonly aliases?: Readonly<Record<string, string>>;
+  readonly enables?: readonly ('f16' | 'subgroups')[];
+  /** In the order of their binding numbers, from 1; 0 is `step`. */
+  readonly bindings: Readonly<Record<string, Binding>>;
+  /** Workgroups of a step; must depend on the step alone. */
+  grid(step: Step): Grid;
+}
+
+export interface BuildContext {
+  readonly device: DeviceTraits;
+  /** The rows of the op's matrix that this dispatch has; the whole op when it has no matrix. */
+  readonly part: WeightPart;
+}
+
+/** One way to compute an op. The list of an op is ordered: the first whose `when` holds is used. */
+export interface KernelVariant<K extends OpKind = OpKind> {
+  readonly name: string;
+  when(op: OpOf<K>, device: DeviceTraits): boolean;
+  build(op: OpOf<K>, context: BuildContext): KernelSource;
+}
+
+export type KernelTable = { readonly [K in OpKind]: readonly KernelVariant<K>[] };
+
+export const wgslFile = (file: string, text: string): WgslFile => ({ file, text });
+
+/** The bindings of a matrix: every section of its format, as `weight_<section>`. */
+export function weightBindings(weight: Weight): Record<string, WeightBinding> {
+  return Object.fromEntries(
+    weight.format.sections.map((s) => [`weight_${s.name}`, { weight, section: s.name, type: s.type }]),
+  );
+}
+
+/** The matrix of an op that is split by rows, if it has one. */
+export function matrixOf(op: Op): Weight | undefined {
+  return op.kind === 'linear' || op.kind === 'embed' ? op.weights.weight : undefined;
+}
+
+/** Boundaries between parts are multiples of this, so that a tile never crosses one. */
+const PART_ROWS = 256;
+
+/** Splits a weight by rows so that every section of a part fits one binding. */
+export function splitRows(weight: Weight, maxBindingBytes: number): WeightPart[] {
+  const rowBytes = Math.max(...weight.format.sections.map((s) => s.rowBytes(weight.cols)));
+  const fitting = Math.floor(maxBindingBytes / rowBytes);
+  const step =
+    fitting >= weight.rows
+      ? weight.rows
+      : Math.max(2, Math.floor(fitting / PART_ROWS) * PART_ROWS || fitting & ~1);
+  const parts: WeightPart[] = [];
+  for (let begin = 0; begin < weight.rows; begin += step) {
+    parts.push({ index: parts.length, begin, rows: Math.min(step, weight.rows - begin) });
+  }
+  return parts;
+}
+
+const STEP = `struct Step { rows: u32, position: u32, reserved0: u32, reserved1: u32 }
+@group(0) @binding(0) var<uniform> step: Step;
+`;
+
+/** Assembled WGSL, and for each of its lines where it came from. */
+export interface AssembledKernel {
+  readonly code: string;
+  readonly origins: readonly string[];
+}
+
+/** Joins prelude, parts and body into one module. */
+export function assemble(source: KernelSource): AssembledKernel {
+  const files = [wgslFile('prelude', prelude(source)), ...(source.parts ?? []), source.body];
+  // Every line carries its origin as a trailing comment through the preprocessor, which drops whole lines.
+  const marked = files
+    .map((f, i) =>
+      f.text
+        .trimEnd()
+        .split('\n')
+        .map((line, n) => `${line} //@${i}:${n + 1}`)
+        .join('\n'),
+    )
+    .join('\n');
+  const lines = resolveConditions(marked, source).split('\n');
+  const origins = lines.map((line) => {
+    const mark = line.match(/\/\/@(\d+):(\d+)\s*$/);
+    return mark ? `${files[Number(mark[1])]!.file}:${mark[2]}` : 'unknown';
+  });
+  return { code: lines.map((line) => line.replace(/\s*\/\/@\d+:\d+/g, '')).join('\n'), origins };
+}
+
+/** `#if NAME` and `#elif NAME` (or `!NAME`) on the flags of the source. A name that is not a flag is a mistake in the kernel. */
+function resolveConditions(text: string, source: KernelSource): string {
+  const strings: string[] = [];
+  const values: boolean[] = [];
+  let rest = 0;
+  for (const match of text.matchAll(/(#(?:if|elif) +)(!?)(\w+)/g)) {
+    const flag = source.flags?.[match[3]!];
+    if (flag === undefined) {
+      throw new ShaderCompileError(
+        `${source.body.file}: #if ${match[3]} names no flag; flags are ${Object.keys(source.flags ?? {}).join(', ') || 'none'}`,
+      );
+    }
+    const end = match.index + match[1]!.length;
+    strings.push(text.slice(rest, end));
+    values.push(match[2] === '!' ? !flag : flag);
+    rest = match.index + match[0].length;
+  }
+  strings.push(text.slice(rest));
+  return preprocess(strings, ...values);
+}
+
+function prelude(source: KernelSource): string {
+  const enables = (source.enables ?? []).map((e) => `enable ${e};\n`).join('');
+  const aliases = Object.entries(source.aliases ?? {}).map(([name, type]) => `alias ${name} = ${type};\n`);
+  const consts = Object.entries(source.consts ?? {}).map(
+    ([name, value]) => `const ${name}${constant(name, value)};\n`,
+  );
+  const bindings = Object.entries(source.bindings).map(([name, b], i) => {
+    const access = 'tensor' in b && b.access === 'read_write' ? 'read_write' : 'read';
+    return `@group(0) @binding(${i + 1}) var<storage, ${access}> ${name}: array<${b.type}>;\n`;
+  });
+  return `${enables}${STEP}${aliases.join('')}${consts.join('')}${bindings.join('')}`;
+}
+
+function constant(name: string, value: Const): string {
+  if (typeof value === 'boolean') return `: bool = ${value}`;
+  const number = typeof value === 'number' ? value : value.f32;
+  if (!Number.isFinite(number))
+    throw new ShaderCompileError(`constant ${name} must be finite, found ${number}`);
+  if (typeof value !== 'number') return `: f32 = ${Math.fround(number).toExponential()}f`;
+  if (!Number.isInteger(number) || number < 0) {
+    throw new ShaderCompileError(
+      `constant ${name} must be a natural number, found ${number}; use f32() for floats`,
+    );
+  }
+  return `: u32 = ${number}u`;
+}

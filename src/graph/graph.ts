@@ -1,0 +1,385 @@
+/**
+ * @file The recorded graph: tensors, weights and ops as plain data. Recording needs no GPU and touches no bytes of a
+ * checkpoint. This file knows shapes and names; it must not know WebGPU, kernels, models or file formats.
+ */
+import { ShapeError } from '../errors.ts';
+
+/** Element types of activations. `f16` is stored as pairs in a u32 (WGSL pack2x16float), so it needs no feature. */
+export type DType = 'f32' | 'f16' | 'u32';
+
+/**
+ * A tensor of the graph. `shape[0]` counts rows (tokens); everything behind it is one row, contiguous.
+ * Row r starts at element `offset + r * rowStride` of its buffer; strides are multiples of 4 so that rows of f32 can be
+ * read as vec4. A view shares the buffer of `base`.
+ */
+export interface Tensor {
+  readonly graph: Graph;
+  readonly id: number;
+  /** Checkpoint-style module path, e.g. `model.layers.3.self_attn.o_proj`. */
+  name: string;
+  readonly shape: readonly number[];
+  readonly dtype: DType;
+  readonly rowStride: number;
+  readonly offset: number;
+  readonly base: Tensor | undefined;
+  /** `step`: lives inside one step, in a slot that others reuse. `session`: a buffer of its own, shared by name between programs. */
+  readonly lifetime: 'step' | 'session';
+}
+
+/** A WGSL file as text, with its path for error messages. */
+export interface WgslFile {
+  readonly file: string;
+  readonly text: string;
+}
+
+/**
+ * How a weight's values are packed on the GPU: one row of the table in src/weights/formats.ts.
+ *
+ * The fragment is WGSL that defines
+ *   `const block_vec4s: u32`  (values per block / 4) and
+ *   `fn load_block(row: u32, block: u32) -> array<vec4<f32>, block_vec4s>`
+ * over the bindings `weight_<section>` and the constant `weight_row_blocks` (blocks per row). Rows are padded with zeros
+ * to whole blocks; `row` counts from the first row of the bound part.
+ */
+export interface WeightFormat {
+  readonly name: string;
+  /** Values per block along a row. */
+  readonly blockSize: number;
+  readonly fragment: WgslFile;
+  readonly sections: readonly WeightSection[];
+  /** True when every value is a float16, so that f16 tiles hold it exactly enough. */
+  readonly fitsF16: boolean;
+}
+
+export interface WeightSection {
+  /** Bound as `weight_<name>`. */
+  readonly name: string;
+  /** WGSL element type of the storage array, e.g. `vec4<u32>`. */
+  readonly type: string;
+  /** Bytes of one row of `cols` values. */
+  rowBytes(cols: number): number;
+}
+
+/** How several checkpoint tensors make one weight: one after another, or row by row in turn (gate 0, up 0, gate 1, ...). */
+export type WeightLayout = 'stacked' | 'interleaved';
+
+/** A weight of the checkpoint, by name. A matrix is [rows (outputs), cols (inputs)]; a vector is [1, cols], always f32. */
+export interface Weight {
+  /** Unique; the same key in two graphs is the same GPU weight. */
+  readonly key: string;
+  /** Checkpoint names, each with its own number of rows. */
+  readonly names: readonly string[];
+  readonly rowsOf: readonly number[];
+  readonly layout: WeightLayout;
+  readonly rows: number;
+  readonly cols: number;
+  readonly isVector: boolean;
+  readonly format: WeightFormat;
+}
+
+/** Rotary tables come per step: f32 [rows, 2 * half], cos then sin, made on the CPU in f64 (WGSL sin/cos may be off by 2^-11). */
+export type RopePairing = 'half' | 'interleaved';
+
+interface OpRecord<K extends string, Inputs, Weights, Attrs, Outputs> {
+  readonly kind: K;
+  /** Module path of the layer it belongs to, for plans, dumps and profiles. */
+  readonly scope: string;
+  readonly inputs: Readonly<Inputs>;
+  readonly weights: Readonly<Weights>;
+  readonly attrs: Readonly<Attrs>;
+  readonly outputs: Readonly<Outputs>;
+}
+
+type Out = { out: Tensor };
+
+/** out[r] = table[tokens[r]]. tokens u32 [rows]; an id outside the table gives a row of NaN. */
+export type EmbedOp = OpRecord<'embed', { tokens: Tensor }, { weight: Weight }, object, Out>;
+/** out = x / sqrt(mean(x^2) + eps) * norm, over the last dim of x (each head when x is [rows, heads, head_dim]). */
+export type RmsNormOp = OpRecord<'rmsNorm', { x: Tensor }, { norm: Weight }, { eps: number }, Out>;
+/**
+ * y = W x (+ bias); out = epilogue(y) (+ residual). With `norm`, x is RMS-normalised first. With `swiglu`, W's rows are
+ * gate and up in turn and out[n] = silu(y[2n]) * y[2n + 1].
+ */
+export type LinearOp = OpRecord<
+  'linear',
+  { x: Tensor; residual?: Tensor },
+  { weight: Weight; bias?: Weight; norm?: Weight },
+  { eps: number; activation: 'none' | 'swiglu' },
+  Out
+>;
+/** Rotates the first `2 * half` values of each head of x [rows, heads, head_dim]; angles f32 [rows, 2 * half] (cos, then sin). */
+export type RopeOp = OpRecord<'rope', { x: Tensor; angles: Tensor }, object, { pairing: RopePairing }, Out>;
+/** Writes rows of k and v [rows, kv_heads, head_dim] to positions step.position + r of the caches [capacity, kv_heads, head_dim]. */
+export type AppendKvOp = OpRecord<
+  'appendKv',
+  { k: Tensor; v: Tensor },
+  object,
+  object,
+  { keys: Tensor; values: Tensor }
+>;
+/** RMS-norms heads of q and k (when the norms are given), rotates both, appends k and v to the caches; out is q: appendKv, rope and rmsNorm in one. */
+export type PrepareHeadsOp = OpRecord<
+  'prepareHeads',
+  { q: Tensor; k: Tensor; v: Tensor; angles: Tensor },
+  { qNorm?: Weight; kNorm?: Weight },
+  { eps: number; pairing: RopePairing },
+  { out: Tensor; keys: Tensor; values: Tensor }
+>;
+/**
+ * Causal grouped-query attention of q [rows, heads, head_dim] over cache positions 0 .. step.position + r:
+ * out[r, h] = sum_t softmax_t(scale * q[r, h] . keys[t, g]) values[t, g], g = floor(h * kv_heads / heads). out [rows, heads * head_dim].
+ */
+export type AttendOp = OpRecord<
+  'attend',
+  { q: Tensor; keys: Tensor; values: Tensor },
+  object,
+  { scale: number },
+  Out
+>;
+/**
+ * The first half of `attend` for few rows: the context is cut into splits of `splitLength` positions, each giving a
+ * partial result: partials f32 [rows, heads, splits, head_dim + 2 (max, sum), padded to a multiple of 4].
+ */
+export type AttendSplitOp = OpRecord<
+  'attendSplit',
+  { q: Tensor; keys: Tensor; values: Tensor },
+  object,
+  { scale: number; splitLength: number; maxSplits: number },
+  { partials: Tensor }
+>;
+/** The second half: merges the partial results of all splits below the step's context. */
+export type AttendMergeOp = OpRecord<
+  'attendMerge',
+  { partials: Tensor },
+  object,
+  { splitLength: number; maxSplits: number },
+  Out
+>;
+/** out[r, n] = silu(x[r, 2n]) * x[r, 2n + 1]: gate and up in turn. */
+export type SwigluOp = OpRecord<'swiglu', { x: Tensor }, object, object, Out>;
+/** out = a + b. */
+export type AddOp = OpRecord<'add', { a: Tensor; b: Tensor }, object, object, Out>;
+/** out [1, cols] = x[step.rows - 1]: the row whose logits choose the next token. */
+export type LastRowOp = OpRecord<'lastRow', { x: Tensor }, object, object, Out>;
+/**
+ * First half of choosing a token: penalties, logit bias and temperature on logits [1, vocab], out = scaled logits, and a
+ * summary of each block of the vocabulary.
+ */
+export type SampleScaleOp = OpRecord<
+  'sampleScale',
+  { logits: Tensor; sampling: Tensor; counts: Tensor; bias: Tensor },
+  object,
+  object,
+  { scaled: Tensor; blocks: Tensor }
+>;
+/** Second half: top-k, top-p, min-p, the draw; writes the id to `token` (where the next step's embedding reads it), counts it, and to `result` for the host. */
+export type SamplePickOp = OpRecord<
+  'samplePick',
+  { scaled: Tensor; blocks: Tensor; sampling: Tensor },
+  object,
+  object,
+  { token: Tensor; counts: Tensor; result: Tensor }
+>;
+
+export type Op =
+  | EmbedOp
+  | RmsNormOp
+  | LinearOp
+  | RopeOp
+  | AppendKvOp
+  | PrepareHeadsOp
+  | AttendOp
+  | AttendSplitOp
+  | AttendMergeOp
+  | SwigluOp
+  | AddOp
+  | LastRowOp
+  | SampleScaleOp
+  | SamplePickOp;
+
+export type OpKind = Op['kind'];
+export type OpOf<K extends OpKind> = Extract<Op, { kind: K }>;
+
+/** Tells how a weight is stored; throws when the checkpoint lacks it or contradicts the shape. */
+export type WeightResolver = (names: readonly string[], shape: readonly number[]) => WeightFormat;
+
+/** An op list under construction. Ops run in the order they were recorded. */
+export interface Graph {
+  readonly ops: Op[];
+  readonly tensors: Tensor[];
+  readonly weights: Map<string, Weight>;
+  readonly resolve: WeightResolver;
+  scope: string;
+}
+
+export function createGraph(resolve: WeightResolver): Graph {
+  return { ops: [], tensors: [], weights: new Map(), resolve, scope: '' };
+}
+
+const align4 = (n: number): number => Math.ceil(n / 4) * 4;
+
+/** Values in one row of a tensor: the product of all dims but the first. */
+export const rowSize = (t: Pick<Tensor, 'shape'>): number => t.shape.slice(1).reduce((a, b) => a * b, 1);
+
+/** Bytes of the buffer a tensor needs (not for views). */
+export function tensorBytes(t: Tensor): number {
+  const elements = t.shape[0]! * t.rowStride;
+  return t.dtype === 'f16' ? elements * 2 : elements * 4;
+}
+
+/** The tensor that owns the buffer. */
+export const baseOf = (t: Tensor): Tensor => t.base ?? t;
+
+interface TensorOptions {
+  dtype?: DType;
+  name?: string;
+  lifetime?: 'step' | 'session';
+}
+
+/** A new tensor. A u32 or f32 tensor of one dim (tokens, counts) is one row per element without padding. */
+export function createTensor(graph: Graph, shape: readonly number[], options: TensorOptions = {}): Tensor {
+  for (const n of shape) {
+    if (!Number.isSafeInteger(n) || n < 1) {
+      throw new ShapeError(
+        `${graph.scope || 'graph'}: every dim must be a positive integer, found [${shape.join(', ')}]`,
+      );
+    }
+  }
+  const tensor: Tensor = {
+    graph,
+    id: graph.tensors.length,
+    name: options.name ?? graph.scope,
+    shape,
+    dtype: options.dtype ?? 'f32',
+    rowStride: shape.length === 1 ? 1 : align4(rowSize({ shape })),
+    offset: 0,
+    base: undefined,
+    lifetime: options.lifetime ?? 'step',
+  };
+  graph.tensors.push(tensor);
+  return tensor;
+}
+
+/** A view of columns [begin, begin + product(dims)) of every row of x, seen as [rows, ...dims]. */
+export function viewColumns(x: Tensor, begin: number, dims: readonly number[]): Tensor {
+  const size = dims.reduce((a, b) => a * b, 1);
+  if (begin + size > rowSize(x)) {
+    throw new ShapeError(
+      `${x.name}: columns ${begin} to ${begin + size} were asked of a row of ${rowSize(x)}; check the head counts of the config`,
+    );
+  }
+  const view: Tensor = {
+    ...x,
+    id: x.graph.tensors.length,
+    shape: [x.shape[0]!, ...dims],
+    offset: x.offset + begin,
+    base: baseOf(x),
+  };
+  x.graph.tensors.push(view);
+  return view;
+}
+
+/** A tensor that outlives the step (a cache, a token id, sampler state): the same name gives the same tensor within a graph, and the same buffer across programs. */
+export function sessionTensor(graph: Graph, name: string, shape: readonly number[], dtype: DType): Tensor {
+  const known = graph.tensors.find((t) => t.lifetime === 'session' && t.name === name && !t.base);
+  return known ?? createTensor(graph, shape, { name, dtype, lifetime: 'session' });
+}
+
+export function record<O extends Op>(graph: Graph, op: O): O {
+  graph.ops.push(op);
+  return op;
+}
+
+/** Tensors an op reads, views resolved by the caller. */
+export const opInputs = (op: Op): Tensor[] =>
+  Object.values(op.inputs).filter((t): t is Tensor => t !== undefined);
+export const opOutputs = (op: Op): Tensor[] => Object.values(op.outputs);
+export const opWeights = (op: Op): Weight[] =>
+  Object.values(op.weights as Record<string, Weight | undefined>).filter((w): w is Weight => w !== undefined);
+
+/** The names a family uses for weights, relative to where it stands in the checkpoint. */
+export class Weights {
+  readonly graph: Graph;
+  readonly path: string;
+  constructor(graph: Graph, path = '') {
+    this.graph = graph;
+    this.path = path;
+  }
+
+  /** The weights below `name`, e.g. `at('layers', 3)`. Ops recorded by `run` carry this path. */
+  at(...names: (string | number)[]): Weights {
+    return new Weights(this.graph, [this.path, ...names].filter((s) => s !== '').join('.'));
+  }
+
+  /** Runs a piece of a family with this path as the scope of its ops. */
+  run<T>(body: (w: Weights) => T): T {
+    const outer = this.graph.scope;
+    this.graph.scope = this.path;
+    try {
+      return body(this);
+    } finally {
+      this.graph.scope = outer;
+    }
+  }
+
+  /** A matrix [sum(rows), cols] made of `names` (module names, without `.weight`), one row count each. */
+  matrix(
+    names: readonly string[],
+    rowsOf: readonly number[],
+    cols: number,
+    layout: WeightLayout = 'stacked',
+  ): Weight {
+    return this.#weight(
+      names.map((n) => `${this.#full(n)}.weight`),
+      rowsOf,
+      cols,
+      layout,
+      false,
+    );
+  }
+
+  /** A vector, f32 on the GPU: `names` are full tensor names below this path, e.g. `q_norm.weight`. */
+  vector(names: readonly string[], sizes: readonly number[]): Weight {
+    return this.#weight(
+      names.map((n) => this.#full(n)),
+      sizes,
+      sizes.reduce((a, b) => a + b, 0),
+      'stacked',
+      true,
+    );
+  }
+
+  #full(name: string): string {
+    return this.path ? `${this.path}.${name}` : name;
+  }
+
+  #weight(
+    names: readonly string[],
+    rowsOf: readonly number[],
+    cols: number,
+    layout: WeightLayout,
+    isVector: boolean,
+  ): Weight {
+    const key = names.join('+');
+    const known = this.graph.weights.get(key);
+    if (known) return known;
+    let format: WeightFormat | undefined;
+    names.forEach((name, i) => {
+      const shape = isVector ? [rowsOf[i]!] : [rowsOf[i]!, cols];
+      format = this.graph.resolve([name], shape);
+    });
+    if (!format) throw new ShapeError(`${this.path}: a weight needs at least one checkpoint name`);
+    const weight: Weight = {
+      key,
+      names,
+      rowsOf,
+      layout,
+      rows: isVector ? 1 : rowsOf.reduce((a, b) => a + b, 0),
+      cols,
+      isVector,
+      format,
+    };
+    this.graph.weights.set(key, weight);
+    return weight;
+  }
+}
