@@ -1,0 +1,270 @@
+/**
+ * @file One function per op: checks shapes, throws with names, records. Families are written in these words. Formulas
+ * stand with the op types in graph.ts. Knows nothing of kernels, devices or formats.
+ */
+import { ShapeError } from '../errors.ts';
+import {
+  createTensor,
+  type Graph,
+  type RopePairing,
+  record,
+  rowSize,
+  sessionTensor,
+  type Tensor,
+  viewColumns,
+  type Weight,
+} from './graph.ts';
+
+/** Keys and values of one layer: [capacity, kv_heads, head_dim], f32 or packed f16. */
+export interface KvCache {
+  readonly keys: Tensor;
+  readonly values: Tensor;
+}
+
+export interface Rope {
+  /** f32 [rows, 2 * half], written by the host before every step. */
+  readonly angles: Tensor;
+  readonly pairing: RopePairing;
+}
+
+const rowsOf = (t: Tensor): number => t.shape[0]!;
+
+function fail(graph: Graph, what: string, found: string, wanted: string): never {
+  throw new ShapeError(`${graph.scope || 'graph'}: ${what}: found ${found}, wanted ${wanted}`);
+}
+
+function expectCols(x: Tensor, cols: number, what: string): void {
+  if (rowSize(x) !== cols) fail(x.graph, what, `rows of ${rowSize(x)}`, `rows of ${cols}`);
+}
+
+function expectSameShape(a: Tensor, b: Tensor, what: string): void {
+  if (a.shape.join() !== b.shape.join()) fail(a.graph, what, `[${a.shape}] and [${b.shape}]`, 'equal shapes');
+}
+
+/** Heads are read as vec4. */
+function expectHeads(t: Tensor, what: string): [rows: number, heads: number, headDim: number] {
+  const [rows, heads, headDim] = t.shape;
+  if (t.shape.length !== 3 || headDim! % 4 !== 0) {
+    fail(t.graph, what, `[${t.shape}]`, '[rows, heads, head_dim] with head_dim a multiple of 4');
+  }
+  return [rows!, heads!, headDim!];
+}
+
+/** tokens u32 [rows] -> f32 [rows, hidden]. */
+export function embed(tokens: Tensor, weight: Weight): Tensor {
+  const out = createTensor(tokens.graph, [rowsOf(tokens), weight.cols]);
+  record(tokens.graph, {
+    kind: 'embed',
+    scope: tokens.graph.scope,
+    inputs: { tokens },
+    weights: { weight },
+    attrs: {},
+    outputs: { out },
+  });
+  return out;
+}
+
+/** Over the last dim of x: [rows, cols], or each head of [rows, heads, head_dim]. */
+export function rmsNorm(x: Tensor, norm: Weight, eps: number): Tensor {
+  const width = x.shape.at(-1)!;
+  if (norm.cols !== width) fail(x.graph, `norm weight ${norm.key}`, `${norm.cols} values`, `${width}`);
+  if (x.shape.length > 2) expectHeads(x, 'rmsNorm');
+  const out = createTensor(x.graph, x.shape);
+  record(x.graph, {
+    kind: 'rmsNorm',
+    scope: x.graph.scope,
+    inputs: { x },
+    weights: { norm },
+    attrs: { eps },
+    outputs: { out },
+  });
+  return out;
+}
+
+/** x [rows, cols] -> [rows, weight.rows]. */
+export function linear(x: Tensor, weight: Weight, bias?: Weight): Tensor {
+  expectCols(x, weight.cols, `linear ${weight.key}`);
+  if (bias && bias.cols !== weight.rows)
+    fail(x.graph, `bias ${bias.key}`, `${bias.cols} values`, `${weight.rows}`);
+  const out = createTensor(x.graph, [rowsOf(x), weight.rows]);
+  record(x.graph, {
+    kind: 'linear',
+    scope: x.graph.scope,
+    inputs: { x },
+    weights: bias ? { weight, bias } : { weight },
+    attrs: { eps: 0, activation: 'none' },
+    outputs: { out },
+  });
+  return out;
+}
+
+/** Cuts rows of a fused projection into heads: [rows, n * head_dim] -> views [rows, heads_i, head_dim]. */
+export function splitHeads(x: Tensor, heads: readonly number[], headDim: number): Tensor[] {
+  expectCols(x, heads.reduce((a, b) => a + b, 0) * headDim, `heads ${heads.join(' + ')} of ${headDim}`);
+  let begin = 0;
+  return heads.map((n) => {
+    const view = viewColumns(x, begin, [n, headDim]);
+    begin += n * headDim;
+    return view;
+  });
+}
+
+/** Rotates the first `2 * half` values of every head. */
+export function rope(x: Tensor, { angles, pairing }: Rope): Tensor {
+  const [rows, , headDim] = expectHeads(x, 'rope');
+  if (rowsOf(angles) !== rows || rowSize(angles) > headDim) {
+    fail(x.graph, 'rope angles', `[${angles.shape}]`, `[${rows}, at most ${headDim}]`);
+  }
+  const out = createTensor(x.graph, x.shape);
+  record(x.graph, {
+    kind: 'rope',
+    scope: x.graph.scope,
+    inputs: { x, angles },
+    weights: {},
+    attrs: { pairing },
+    outputs: { out },
+  });
+  return out;
+}
+
+/** The cache of a layer, allocated once for `capacity` positions. */
+export function kvCache(
+  graph: Graph,
+  layer: number,
+  capacity: number,
+  kvHeads: number,
+  headDim: number,
+  dtype: 'f16' | 'f32',
+): KvCache {
+  const shape = [capacity, kvHeads, headDim];
+  return {
+    keys: sessionTensor(graph, `kv.${layer}.keys`, shape, dtype),
+    values: sessionTensor(graph, `kv.${layer}.values`, shape, dtype),
+  };
+}
+
+/** Appends k and v [rows, kv_heads, head_dim] at the step's position. */
+export function appendKv(cache: KvCache, k: Tensor, v: Tensor): KvCache {
+  expectSameShape(k, v, 'k and v');
+  expectCols(k, rowSize(cache.keys), 'kv cache');
+  record(k.graph, {
+    kind: 'appendKv',
+    scope: k.graph.scope,
+    inputs: { k, v },
+    weights: {},
+    attrs: {},
+    outputs: { keys: cache.keys, values: cache.values },
+  });
+  return cache;
+}
+
+/** q [rows, heads, head_dim] over the cache -> [rows, heads * head_dim]. */
+export function attend(q: Tensor, cache: KvCache, scale: number): Tensor {
+  const [rows, heads, headDim] = expectHeads(q, 'attend');
+  const [, kvHeads, kvDim] = expectHeads(cache.keys, 'kv cache');
+  if (kvDim !== headDim || heads % kvHeads !== 0) {
+    fail(
+      q.graph,
+      'attention heads',
+      `${heads} query heads of ${headDim} over ${kvHeads} of ${kvDim}`,
+      'equal head_dim and a multiple',
+    );
+  }
+  const out = createTensor(q.graph, [rows, heads * headDim]);
+  record(q.graph, {
+    kind: 'attend',
+    scope: q.graph.scope,
+    inputs: { q, keys: cache.keys, values: cache.values },
+    weights: {},
+    attrs: { scale },
+    outputs: { out },
+  });
+  return out;
+}
+
+/** x [rows, 2n], gate and up in turn -> [rows, n]. */
+export function swiglu(x: Tensor): Tensor {
+  const cols = rowSize(x);
+  if (cols % 2 !== 0) fail(x.graph, 'swiglu', `rows of ${cols}`, 'pairs of gate and up');
+  const out = createTensor(x.graph, [rowsOf(x), cols / 2]);
+  record(x.graph, {
+    kind: 'swiglu',
+    scope: x.graph.scope,
+    inputs: { x },
+    weights: {},
+    attrs: {},
+    outputs: { out },
+  });
+  return out;
+}
+
+export function add(a: Tensor, b: Tensor): Tensor {
+  expectSameShape(a, b, 'add');
+  const out = createTensor(a.graph, a.shape);
+  record(a.graph, {
+    kind: 'add',
+    scope: a.graph.scope,
+    inputs: { a, b },
+    weights: {},
+    attrs: {},
+    outputs: { out },
+  });
+  return out;
+}
+
+/** The last row of the step that counts: [rows, cols] -> [1, cols]. */
+export function lastRow(x: Tensor): Tensor {
+  const out = createTensor(x.graph, [1, rowSize(x)]);
+  record(x.graph, {
+    kind: 'lastRow',
+    scope: x.graph.scope,
+    inputs: { x },
+    weights: {},
+    attrs: {},
+    outputs: { out },
+  });
+  return out;
+}
+
+/** Entries of the vocabulary that one workgroup of `sampleScale` sums up, and the words it leaves for each. */
+export const SAMPLE_BLOCK = 1024;
+export const SAMPLE_BLOCK_WORDS = 4;
+
+/** Sampler state that outlives a step; the layouts are in kernels/sample/layout.ts. */
+export function samplerState(graph: Graph, vocab: number) {
+  return {
+    sampling: sessionTensor(graph, 'sampling', [16], 'u32'),
+    counts: sessionTensor(graph, 'counts', [vocab], 'u32'),
+    bias: sessionTensor(graph, 'bias', [vocab], 'f32'),
+    token: sessionTensor(graph, 'token', [1], 'u32'),
+    result: sessionTensor(graph, 'result', [8], 'u32'),
+  };
+}
+
+/** logits [1, vocab] -> the id of the next token, in the session tensors `token` and `result`. */
+export function sample(logits: Tensor): Tensor {
+  const { graph } = logits;
+  const vocab = rowSize(logits);
+  if (rowsOf(logits) !== 1) fail(graph, 'sample', `${rowsOf(logits)} rows`, 'one row of logits');
+  const { sampling, counts, bias, token, result } = samplerState(graph, vocab);
+  const scaled = createTensor(graph, [1, vocab]);
+  const blocks = createTensor(graph, [Math.ceil(vocab / SAMPLE_BLOCK), SAMPLE_BLOCK_WORDS], { dtype: 'u32' });
+  const scope = graph.scope;
+  record(graph, {
+    kind: 'sampleScale',
+    scope,
+    inputs: { logits, sampling, counts, bias },
+    weights: {},
+    attrs: {},
+    outputs: { scaled, blocks },
+  });
+  record(graph, {
+    kind: 'samplePick',
+    scope,
+    inputs: { scaled, blocks, sampling },
+    weights: {},
+    attrs: {},
+    outputs: { token, counts, result },
+  });
+  return token;
+}

@@ -1,0 +1,108 @@
+/**
+ * @file Liveness planning: every step tensor gets a whole-buffer slot that later tensors reuse, and the report of what a
+ * program costs. Whole buffers, because one GPUBuffer bound as read and read_write in a dispatch is a validation error
+ * even on disjoint ranges. Pure arithmetic on the graph; knows no GPU.
+ */
+import {
+  baseOf,
+  type Graph,
+  type Op,
+  opInputs,
+  opOutputs,
+  type Tensor,
+  tensorBytes,
+  type Weight,
+} from './graph.ts';
+
+export interface Slot {
+  bytes: number;
+  /** Names of the tensors that live in it, in order, for the printed plan. */
+  readonly tensors: Tensor[];
+}
+
+export interface Plan {
+  readonly graph: Graph;
+  readonly slots: readonly Slot[];
+  /** Base step tensors -> index of their slot. */
+  readonly slotOf: ReadonlyMap<Tensor, number>;
+  readonly sessionTensors: readonly Tensor[];
+  readonly activationBytes: number;
+  readonly sessionBytes: number;
+  readonly weightBytes: number;
+}
+
+export interface PlanOptions {
+  /** Off: every tensor has a slot of its own, to tell planner mistakes from kernel mistakes. */
+  reuse?: boolean;
+  /** Tensors that the host reads after the step: their slots are not reused. */
+  keep?: readonly Tensor[];
+}
+
+/** Assigns slots in recorded order: an op's outputs are placed before its inputs are freed, so no op writes what it reads. */
+export function planGraph(graph: Graph, { reuse = true, keep = [] }: PlanOptions = {}): Plan {
+  const lastUse = new Map<Tensor, number>();
+  const session = new Set<Tensor>();
+  graph.ops.forEach((op, index) => {
+    for (const t of [...opInputs(op), ...opOutputs(op)].map(baseOf)) {
+      if (t.lifetime === 'session') session.add(t);
+      else lastUse.set(t, index);
+    }
+  });
+  for (const t of keep) lastUse.set(baseOf(t), graph.ops.length);
+
+  const slots: Slot[] = [];
+  const free: number[] = [];
+  const slotOf = new Map<Tensor, number>();
+  graph.ops.forEach((op, index) => {
+    for (const t of [...opInputs(op), ...opOutputs(op)].map(baseOf)) {
+      if (t.lifetime === 'step' && !slotOf.has(t)) slotOf.set(t, place(t, slots, free));
+    }
+    if (!reuse) return;
+    for (const t of new Set([...opInputs(op), ...opOutputs(op)].map(baseOf))) {
+      if (lastUse.get(t) === index) free.push(slotOf.get(t)!);
+    }
+  });
+
+  const sum = (bytes: Iterable<number>): number => [...bytes].reduce((a, b) => a + b, 0);
+  return {
+    graph,
+    slots,
+    slotOf,
+    sessionTensors: [...session],
+    activationBytes: sum(slots.map((s) => s.bytes)),
+    sessionBytes: sum([...session].map(tensorBytes)),
+    weightBytes: sum([...graph.weights.values()].map(weightBytes)),
+  };
+}
+
+/** The free slot that must grow least, then the one that wastes least; a new one when none is free. */
+function place(t: Tensor, slots: Slot[], free: number[]): number {
+  const bytes = tensorBytes(t);
+  const cost = (i: number): number => {
+    const room = slots[i]!.bytes - bytes;
+    return room >= 0 ? room / 2 ** 40 : -room;
+  };
+  const best = free.reduce<number | undefined>(
+    (a, b) => (a === undefined || cost(b) < cost(a) ? b : a),
+    undefined,
+  );
+  if (best === undefined) return slots.push({ bytes, tensors: [t] }) - 1;
+  free.splice(free.indexOf(best), 1);
+  const slot = slots[best]!;
+  slot.bytes = Math.max(slot.bytes, bytes);
+  slot.tensors.push(t);
+  return best;
+}
+
+/** Bytes of a weight on the GPU. */
+export function weightBytes(weight: Weight): number {
+  return weight.format.sections.reduce((sum, s) => sum + s.rowBytes(weight.cols) * weight.rows, 0);
+}
+
+/** Bytes of weights that one row of an op reads: one row of an embedding, everything of the rest. */
+export function activeWeightBytes(op: Op): number {
+  return Object.entries(op.weights as Record<string, Weight | undefined>).reduce((sum, [, w]) => {
+    if (!w) return sum;
+    return sum + (op.kind === 'embed' ? weightBytes(w) / w.rows : weightBytes(w));
+  }, 0);
+}
