@@ -67,6 +67,12 @@ export interface SamplingOptions {
   seed?: number;
 }
 
+/** Every sampling setting of a checkpoint, for pages that show them. */
+export interface SamplingDefaults extends Required<Omit<SamplingOptions, 'logitBias' | 'seed'>> {
+  /** Undefined: the rest of the context. */
+  maxTokens: number | undefined;
+}
+
 export interface GenerateOptions extends SamplingOptions {
   /** Default: what generation_config.json says, else the rest of the context. */
   maxTokens?: number;
@@ -154,6 +160,8 @@ export interface ModelInfo {
   dispatchesPerToken: number;
   /** What the template can do; a toggle for thinking belongs in the page only when it is `true`. */
   canToggleThinking: boolean;
+  /** What an answer is sampled with when an option is not given: generation_config.json, then the types' defaults. */
+  samplingDefaults: SamplingDefaults;
   adapter: { vendor: string; architecture: string; description: string; isFallback: boolean };
   /** GPU features in use: 'subgroups', 'f16'. */
   features: string[];
