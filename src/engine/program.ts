@@ -1,0 +1,135 @@
+/**
+ * @file A program: a plan resolved to kernels, as a list of {pipeline, bind group, grid(step)} that is replayed in one
+ * compute pass. Everything is made once; a step creates nothing but its encoder. Knows ops and kernels, no model.
+ */
+import { InvalidInputError, ShaderloomError } from '../errors.ts';
+import type { GpuContext } from '../gpu/device.ts';
+import {
+  type Binding,
+  type DeviceTraits,
+  type Grid,
+  type KernelSource,
+  type KernelTable,
+  type KernelVariant,
+  matrixOf,
+  type Step,
+  splitRows,
+  type WeightPart,
+} from '../gpu/kernel.ts';
+import { baseOf, type Op, type Tensor, tensorBytes, type Weight } from '../graph/graph.ts';
+import type { Plan } from '../graph/plan.ts';
+
+/** Where the program's buffers are. */
+export interface Resources {
+  readonly step: GPUBuffer;
+  tensor(base: Tensor): GPUBuffer;
+  weight(weight: Weight, section: string, part: WeightPart): GPUBuffer;
+}
+
+export interface Dispatch {
+  readonly op: Op;
+  readonly label: string;
+  readonly pipeline: GPUComputePipeline;
+  readonly bindGroup: GPUBindGroup;
+  readonly grid: (step: Step) => Grid;
+  readonly code: string;
+}
+
+export interface Program {
+  readonly plan: Plan;
+  readonly dispatches: readonly Dispatch[];
+  /** Replays every dispatch of a step in one compute pass. */
+  encode(encoder: GPUCommandEncoder, step: Step): void;
+}
+
+/** Op kind -> name of the variant to use wherever its `when` holds. */
+export type ForcedVariants = Readonly<Record<string, string>>;
+
+/** The variant that computes an op on a device: the forced one, or the first whose `when` holds. */
+export function chooseVariant(
+  table: KernelTable,
+  op: Op,
+  device: DeviceTraits,
+  forced: ForcedVariants = {},
+): KernelVariant {
+  const variants = (table[op.kind] as readonly KernelVariant[]).filter((v) => v.when(op, device));
+  const name = forced[op.kind];
+  const chosen = variants.find((v) => v.name === name) ?? variants[0];
+  if (!chosen)
+    throw new ShaderloomError(
+      `${op.scope}: no kernel computes ${op.kind} on this device; please report this with the model's name`,
+    );
+  if (name && !(table[op.kind] as readonly KernelVariant[]).some((v) => v.name === name)) {
+    throw new InvalidInputError(
+      `kernel=${op.kind}:${name} names no variant; there are ${table[op.kind].map((v) => v.name).join(', ')}`,
+    );
+  }
+  return chosen;
+}
+
+/** One kernel source per part of the op's matrix (one for most ops). */
+export function buildSources(
+  variant: KernelVariant,
+  op: Op,
+  device: DeviceTraits,
+): { source: KernelSource; part: WeightPart }[] {
+  const matrix = matrixOf(op);
+  const parts = matrix ? splitRows(matrix, device.maxBindingBytes) : [{ index: 0, begin: 0, rows: 1 }];
+  return parts.map((part) => ({ source: variant.build(op, { device, part }), part }));
+}
+
+export async function createProgram(
+  gpu: GpuContext,
+  plan: Plan,
+  table: KernelTable,
+  resources: Resources,
+  { forced, signal }: { forced?: ForcedVariants; signal?: AbortSignal } = {},
+): Promise<Program> {
+  const pending = plan.graph.ops.flatMap((op) => {
+    const variant = chooseVariant(table, op, gpu.traits, forced);
+    return buildSources(variant, op, gpu.traits).map(async ({ source, part }): Promise<Dispatch> => {
+      signal?.throwIfAborted();
+      const label = `${op.kind}:${variant.name}`;
+      const { pipeline, layout, code } = await gpu.pipeline(source, label);
+      const entries = Object.values(source.bindings).map(
+        (binding, i): GPUBindGroupEntry => ({
+          binding: i + 1,
+          resource: bufferRange(binding, part, resources),
+        }),
+      );
+      const bindGroup = gpu.device.createBindGroup({
+        label: `${op.scope} ${label}`,
+        layout,
+        entries: [{ binding: 0, resource: { buffer: resources.step } }, ...entries],
+      });
+      return { op, label, pipeline, bindGroup, grid: source.grid, code };
+    });
+  });
+  const dispatches = await Promise.all(pending);
+  signal?.throwIfAborted();
+  return {
+    plan,
+    dispatches,
+    encode(encoder, step) {
+      const pass = encoder.beginComputePass();
+      let bound: GPUComputePipeline | undefined;
+      for (const { pipeline, bindGroup, grid } of dispatches) {
+        const [x, y, z] = grid(step);
+        if (x * y * z === 0) continue;
+        if (pipeline !== bound) pass.setPipeline(pipeline);
+        bound = pipeline;
+        pass.setBindGroup(0, bindGroup);
+        pass.dispatchWorkgroups(x, y, z);
+      }
+      pass.end();
+    },
+  };
+}
+
+function bufferRange(binding: Binding, part: WeightPart, resources: Resources): GPUBufferBinding {
+  if ('weight' in binding) {
+    return { buffer: resources.weight(binding.weight, binding.section, part) };
+  }
+  const base = baseOf(binding.tensor);
+  return { buffer: resources.tensor(base), size: Math.max(16, Math.ceil(tensorBytes(base) / 16) * 16) };
+}

@@ -1,0 +1,96 @@
+/**
+ * @file Every GPUBuffer of the library is made and destroyed here, so that memory is counted and released on every path;
+ * and the ring through which results come back. Knows nothing of what is in a buffer.
+ */
+import { DeviceLimitError } from '../errors.ts';
+
+export interface BufferPool {
+  readonly device: GPUDevice;
+  /** Bytes and number of live buffers, and the highest bytes so far. */
+  readonly memory: { bytes: number; buffers: number; peakBytes: number };
+  /** A storage buffer that can be copied from and to; sizes are rounded up to 16 bytes. */
+  storage(label: string, bytes: number): GPUBuffer;
+  uniform(label: string, bytes: number): GPUBuffer;
+  /** A buffer the host maps for reading. */
+  readback(label: string, bytes: number): GPUBuffer;
+  destroy(buffer: GPUBuffer): void;
+  destroyAll(): void;
+}
+
+export function createBufferPool(device: GPUDevice): BufferPool {
+  const live = new Set<GPUBuffer>();
+  const memory = { bytes: 0, buffers: 0, peakBytes: 0 };
+  const create = (label: string, bytes: number, usage: GPUBufferUsageFlags): GPUBuffer => {
+    const size = Math.max(16, Math.ceil(bytes / 16) * 16);
+    if (size > device.limits.maxBufferSize) {
+      throw new DeviceLimitError(
+        `${label} needs a buffer of ${size} bytes, the device allows ${device.limits.maxBufferSize}; use a shorter context or a smaller model`,
+      );
+    }
+    const buffer = device.createBuffer({ label, size, usage });
+    live.add(buffer);
+    memory.buffers++;
+    memory.bytes += size;
+    memory.peakBytes = Math.max(memory.peakBytes, memory.bytes);
+    return buffer;
+  };
+  const destroy = (buffer: GPUBuffer): void => {
+    if (!live.delete(buffer)) return;
+    memory.buffers--;
+    memory.bytes -= buffer.size;
+    buffer.destroy();
+  };
+  return {
+    device,
+    memory,
+    storage: (label, bytes) =>
+      create(label, bytes, GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC),
+    uniform: (label, bytes) => create(label, bytes, GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST),
+    readback: (label, bytes) => create(label, bytes, GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST),
+    destroy,
+    destroyAll: () => [...live].forEach(destroy),
+  };
+}
+
+/** Copies a buffer to the host. For tests, dumps and rare reads; the hot path uses a ring. */
+export async function readBuffer(
+  pool: BufferPool,
+  source: GPUBuffer,
+  offset = 0,
+  bytes = source.size,
+): Promise<ArrayBuffer> {
+  const staging = pool.readback('read', bytes);
+  try {
+    const encoder = pool.device.createCommandEncoder();
+    encoder.copyBufferToBuffer(source, offset, staging, 0, bytes);
+    pool.device.queue.submit([encoder.finish()]);
+    await staging.mapAsync(GPUMapMode.READ, 0, bytes);
+    return staging.getMappedRange(0, bytes).slice(0);
+  } finally {
+    pool.destroy(staging);
+  }
+}
+
+/** A few staging buffers used in turn: `copy` into the next one while encoding, `read` after the submit. */
+export interface ReadbackRing {
+  /** Encodes the copy; the returned function, called after submit, resolves to the bytes. At most `depth` may be unread. */
+  copy(encoder: GPUCommandEncoder, source: GPUBuffer): () => Promise<Uint32Array>;
+}
+
+export function createReadbackRing(pool: BufferPool, bytes: number, depth: number): ReadbackRing {
+  const free = Array.from({ length: depth }, (_, i) => pool.readback(`readback ${i}`, bytes));
+  return {
+    copy(encoder, source) {
+      const staging = free.pop();
+      if (!staging) throw new RangeError(`more than ${depth} readbacks are waiting`);
+      encoder.copyBufferToBuffer(source, 0, staging, 0, bytes);
+      return async () => {
+        await staging.mapAsync(GPUMapMode.READ, 0, bytes);
+        const words = new Uint32Array(staging.getMappedRange(0, bytes).slice(0));
+        staging.unmap();
+        free.push(staging);
+        return words;
+      };
+    },
+  };
+}
