@@ -1,30 +1,67 @@
 /** @file One configuration for the dev server, the library build and the four Vitest projects. */
 import { playwright } from '@vitest/browser-playwright';
+import type { Plugin } from 'vite';
 import { defineConfig } from 'vitest/config';
 import { browserArgs, findBrowser } from './scripts/browser.mjs';
+import { foreignFixtureFolders, listFixtures } from './test/list-fixtures.ts';
 
+const root = import.meta.dirname;
+
+/** The dev server's front page is the chat page; it keeps its own folder so that its relative links hold. */
+const openChat: Plugin = {
+  name: 'open-chat',
+  configureServer(server) {
+    server.middlewares.use((request, response, next) => {
+      if (!/^\/(\?|$)/.test(request.url ?? '')) return next();
+      response.writeHead(302, { location: `/examples/chat/${request.url?.slice(1)}` }).end();
+    });
+  },
+};
+
+/** GPU tests share one adapter, and a software one keeps every core busy: one file at a time. */
 const gpuTest = { testTimeout: 120_000, hookTimeout: 120_000, fileParallelism: false };
 
 export default defineConfig({
+  // A missing file is a 404, never some page with status 200.
   appType: 'mpa',
+  plugins: [openChat],
+  server: { fs: { allow: [root, ...foreignFixtureFolders(process.env)] } },
+  // Known from the start, so that the first page to need one is not reloaded in the middle of its work.
+  optimizeDeps: {
+    include: ['@huggingface/jinja', 'wgsl-preprocessor/wgsl-preprocessor.js', 'fast-check'],
+  },
+  build: {
+    target: 'es2022',
+    minify: false,
+    sourcemap: true,
+    lib: { entry: { index: 'src/index.ts', node: 'src/node.ts' }, formats: ['es'] },
+    rolldownOptions: { external: [/^node:/, 'webgpu'] },
+  },
   test: {
+    provide: { fixtures: listFixtures(root, process.env) },
     projects: [
       {
+        extends: true,
         test: {
           name: 'pure',
           include: ['test/**/*.test.ts'],
           exclude: ['test/**/*.{gpu,chrome,page}.test.ts'],
+          sequence: { groupOrder: 0 },
         },
       },
       {
+        extends: true,
         test: {
           name: 'node',
           include: ['test/**/*.gpu.test.ts'],
+          globalSetup: ['test/global-setup-node.ts'],
           setupFiles: ['test/setup-node.ts'],
+          sequence: { groupOrder: 1 },
           ...gpuTest,
         },
       },
       {
+        extends: true,
         test: {
           name: 'chrome',
           include: ['test/**/*.{gpu,chrome}.test.ts'],
@@ -35,13 +72,16 @@ export default defineConfig({
             instances: [{ browser: 'chromium' }],
             screenshotFailures: false,
           },
+          sequence: { groupOrder: 2 },
           ...gpuTest,
         },
       },
       {
+        extends: true,
         test: {
           name: 'page',
           include: ['test/**/*.page.test.ts'],
+          sequence: { groupOrder: 3 },
           ...gpuTest,
         },
       },
