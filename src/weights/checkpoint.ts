@@ -2,8 +2,20 @@
  * @file A checkpoint folder as Hugging Face publishes it: config.json, generation_config.json and one or many
  * safetensors files -> a manifest of tensors. It must not know models, weight formats or the GPU.
  */
-import type { StoredTensor } from './safetensors.ts';
-import type { ReadOptions, Source } from './source.ts';
+import { CorruptCheckpointError, SourceError } from '../errors.ts';
+import { parseJsonObject, quoted } from './json.ts';
+import { LENGTH_BYTES, parseHeader, parseIndex, readHeaderLength, type StoredTensor } from './safetensors.ts';
+import type { FileStart, ReadOptions, Source } from './source.ts';
+
+const CONFIG_FILE = 'config.json';
+const GENERATION_CONFIG_FILE = 'generation_config.json';
+const SINGLE_FILE = 'model.safetensors';
+const INDEX_FILE = 'model.safetensors.index.json';
+
+/** Read of each shard in the first request: holds the whole header of most shards. */
+const FIRST_READ_BYTES = 64 * 1024;
+/** Shards whose headers are read at once; browsers open six connections to a server. */
+const NUM_PARALLEL_READS = 6;
 
 /** One tensor of a checkpoint: where its bytes are and what they mean. */
 export interface TensorEntry extends StoredTensor {
@@ -21,6 +33,153 @@ export interface Checkpoint {
   tensors: Map<string, TensorEntry>;
   /** Bytes of all tensors. */
   totalBytes: number;
+}
+
+/**
+ * Opens a checkpoint: reads the configs, the index and the headers of all shards, and no weights.
+ * @throws SourceError when something cannot be read or is not there
+ * @throws CorruptCheckpointError when the files contradict themselves or each other
+ */
+export async function openCheckpoint(source: Source, options: ReadOptions = {}): Promise<Checkpoint> {
+  const [config, generationConfig, index, single] = await Promise.all([
+    readJson(source, CONFIG_FILE, options),
+    readJson(source, GENERATION_CONFIG_FILE, options),
+    source.readFile(INDEX_FILE, options),
+    source.readStart(SINGLE_FILE, FIRST_READ_BYTES, options),
+  ]);
+  if (!config) throw await missing(source, CONFIG_FILE, options);
+  // A single file wins over an index beside it, as in transformers.
+  const entries =
+    single || !index
+      ? await readSingle(source, single, options)
+      : await readShards(source, parseIndex(index, at(source, INDEX_FILE)), options);
+  return {
+    source,
+    config,
+    generationConfig: generationConfig ?? {},
+    tensors: new Map(entries.map((tensor) => [tensor.name, tensor])),
+    totalBytes: entries.reduce((sum, { begin, end }) => sum + end - begin, 0),
+  };
+}
+
+/** A small JSON object of a checkpoint (tokenizer_config.json), or undefined when there is no such file. */
+export async function readJson(
+  source: Source,
+  name: string,
+  options: ReadOptions = {},
+): Promise<Record<string, unknown> | undefined> {
+  const bytes = await source.readFile(name, options);
+  return bytes && parseJsonObject(bytes, at(source, name));
+}
+
+async function readSingle(
+  source: Source,
+  start: FileStart | undefined,
+  options: ReadOptions,
+): Promise<TensorEntry[]> {
+  if (start) return readTensors(source, SINGLE_FILE, start, options);
+  const others = ((await source.list?.(options)) ?? []).filter((name) => /^[^/]+\.safetensors$/.test(name));
+  const [file] = others;
+  if (file === undefined || others.length > 1) throw await missing(source, SINGLE_FILE, options);
+  return readTensors(source, file, await source.readStart(file, FIRST_READ_BYTES, options), options);
+}
+
+async function readShards(
+  source: Source,
+  fileOf: Map<string, string>,
+  options: ReadOptions,
+): Promise<TensorEntry[]> {
+  const files = [...new Set(fileOf.values())].sort();
+  const shards = await mapInWindow(files, options, async (file, options) => {
+    const start = await source.readStart(file, FIRST_READ_BYTES, options);
+    return readTensors(source, file, start, options);
+  });
+  const entries = new Map<string, TensorEntry>();
+  for (const tensor of shards.flat()) {
+    const first = entries.get(tensor.name);
+    if (first) {
+      throw new CorruptCheckpointError(
+        `${source.label}: tensor ${quoted(tensor.name)} is in ${first.file} and in ${tensor.file}, so which one holds ` +
+          "is anyone's guess. Download both again, or delete the shards of another download.",
+      );
+    }
+    entries.set(tensor.name, tensor);
+  }
+  for (const [name, file] of fileOf) {
+    const found = entries.get(name);
+    if (found?.file === file) continue;
+    throw new CorruptCheckpointError(
+      `${at(source, INDEX_FILE)}: tensor ${quoted(name)} should be in ${file}, and ` +
+        `${found ? `is in ${found.file}` : 'is in no shard'}. Do index and shards come from the same download? Get both again.`,
+    );
+  }
+  return [...entries.values()];
+}
+
+async function readTensors(
+  source: Source,
+  file: string,
+  start: FileStart | undefined,
+  options: ReadOptions,
+): Promise<TensorEntry[]> {
+  const where = at(source, file);
+  if (!start) {
+    throw new CorruptCheckpointError(
+      `${where}: there is no such file, although ${INDEX_FILE} names it. Download it into the same place.`,
+    );
+  }
+  const jsonEnd = LENGTH_BYTES + readHeaderLength(start.bytes, start.size, where);
+  let { bytes } = start;
+  if (bytes.length < jsonEnd) bytes = (await source.readStart(file, jsonEnd, options))?.bytes ?? bytes;
+  if (bytes.length < jsonEnd) {
+    throw new CorruptCheckpointError(
+      `${where}: the file ends at byte ${bytes.length}, within its header of ${jsonEnd} bytes. Download it again.`,
+    );
+  }
+  const tensors = parseHeader(bytes.subarray(LENGTH_BYTES, jsonEnd), start.size, where);
+  return tensors.map((tensor) => ({ ...tensor, file }));
+}
+
+/** Runs `work` on each item, a few at a time; the first failure stops the others. */
+async function mapInWindow<T, R>(
+  items: readonly T[],
+  { signal }: ReadOptions,
+  work: (item: T, options: ReadOptions) => Promise<R>,
+): Promise<R[]> {
+  const failure = new AbortController();
+  const options = { signal: signal ? AbortSignal.any([signal, failure.signal]) : failure.signal };
+  const results: R[] = [];
+  const queue = items.entries();
+  const worker = async () => {
+    for (const [index, item] of queue) {
+      options.signal.throwIfAborted();
+      results[index] = await work(item, options);
+    }
+  };
+  try {
+    await Promise.all(Array.from({ length: NUM_PARALLEL_READS }, worker));
+  } catch (error) {
+    failure.abort(error);
+    throw error;
+  }
+  return results;
+}
+
+async function missing(source: Source, wanted: string, options: ReadOptions): Promise<SourceError> {
+  const names = await source.list?.(options);
+  const found = names
+    ? ` Found there: ${names.slice(0, 10).join(', ') || 'nothing'}${names.length > 10 ? ', …' : ''}.`
+    : ' (A repository of huggingface.co is read from https://huggingface.co/OWNER/NAME/resolve/main.)';
+  const files = wanted === CONFIG_FILE ? wanted : `${SINGLE_FILE} and no ${INDEX_FILE}`;
+  return new SourceError(
+    `${source.label}: there is no ${files}. Give the folder that holds a Hugging Face checkpoint in safetensors: ` +
+      `${CONFIG_FILE}, and ${SINGLE_FILE} or its shards with their index.${found}`,
+  );
+}
+
+/** A file as messages name it. */
+function at(source: Source, name: string): string {
+  return `${name} of ${source.label}`;
 }
 
 /** Some bytes of a tensor. */

@@ -2,6 +2,7 @@
  * @file Where the bytes of a checkpoint come from: the interface every source fulfils, and the small pieces that
  * sources share. It knows files and byte ranges; it must not know tensors, formats or the GPU.
  */
+import { SourceError } from '../errors.ts';
 
 /** Bytes [begin, end) of a file. */
 export interface ByteRange {
@@ -46,4 +47,137 @@ export interface Source {
   stream(name: string, ranges: readonly ByteRange[], options?: ReadOptions): AsyncIterable<Uint8Array>;
   /** Names of the files, for sources that can list them. */
   list?(options?: ReadOptions): Promise<string[]>;
+}
+
+/** Whether a name stays inside the checkpoint's folder: relative, no `..`, nothing a file system or URL reads otherwise. */
+export function isPlainName(name: string): boolean {
+  return (
+    !/[\\:\p{Cc}]/u.test(name) &&
+    name.split('/').every((part) => part !== '' && part !== '.' && part !== '..')
+  );
+}
+
+/** @throws SourceError when a name would leave the checkpoint's folder. */
+export function checkName(name: string, label: string): void {
+  if (isPlainName(name)) return;
+  throw new SourceError(
+    `${label}: refused to read ${JSON.stringify(name)}, wanted the plain name of a file inside the checkpoint's folder.`,
+  );
+}
+
+/** Options of `readFile` when none are given: far above any tokenizer.json, far below a shard. */
+export const DEFAULT_MAX_FILE_BYTES = 64 * 1024 * 1024;
+
+/** @throws SourceError when a file that is read whole is larger than its reader can want. */
+export function checkFileSize(bytes: number, maxBytes: number, where: string): void {
+  if (bytes <= maxBytes) return;
+  throw new SourceError(
+    `${where}: larger than the ${maxBytes} bytes that are read of such a file at once. Is it the right file?`,
+  );
+}
+
+/** A gap this small between two ranges is cheaper to read than a new request. */
+const MAX_GAP_BYTES = 1024 * 1024;
+
+/** How one call of `stream` gets at its bytes. */
+export interface RangeReader {
+  /**
+   * Some bytes from the beginning of `range`, at least one and none beyond its end. Calls come in ascending order;
+   * the ranges up to `groupEnd` follow closely and are worth asking for together.
+   */
+  next(range: ByteRange, groupEnd: number): Promise<Uint8Array>;
+  /** Gives everything back, read or not; never throws. */
+  close(): Promise<void>;
+}
+
+/** The loop of every source's `stream`. */
+export async function* streamRanges(
+  ranges: readonly ByteRange[],
+  reader: RangeReader,
+  options: ReadOptions = {},
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const groupEnds = findGroupEnds(ranges);
+  try {
+    for (const [index, { begin, end }] of ranges.entries()) {
+      let position = begin;
+      while (position < end) {
+        options.signal?.throwIfAborted();
+        const chunk = await reader.next({ begin: position, end }, groupEnds[index]!);
+        position += chunk.length;
+        yield chunk;
+      }
+    }
+  } finally {
+    await reader.close();
+  }
+}
+
+/** For each of some ascending ranges: the end of the last one that is close enough to be read with it. */
+function findGroupEnds(ranges: readonly ByteRange[]): number[] {
+  const ends: number[] = [];
+  for (let i = ranges.length - 1; i >= 0; i--) {
+    const next = ranges[i + 1];
+    const isClose = next !== undefined && next.begin - ranges[i]!.end <= MAX_GAP_BYTES;
+    ends[i] = isClose ? ends[i + 1]! : ranges[i]!.end;
+  }
+  return ends;
+}
+
+/** A byte stream that knows where in its file it is, and can only go forward. */
+export interface Cursor {
+  /** Position in the file of the next unread byte. */
+  readonly position: number;
+  /** Skips to `begin` and returns some bytes from there, none beyond `end`; undefined when the stream is over. */
+  next(begin: number, end: number): Promise<Uint8Array | undefined>;
+  /** Gives the stream back; never throws. */
+  close(): Promise<void>;
+}
+
+/** @param position where in the file the stream's first byte is */
+export function createCursor(stream: ReadableStream<Uint8Array>, position: number): Cursor {
+  const reader = stream.getReader(); // not for await: Safari before 27 cannot iterate a ReadableStream
+  let rest = new Uint8Array(0);
+  return {
+    get position() {
+      return position;
+    },
+    async next(begin, end) {
+      for (;;) {
+        const skipped = Math.min(rest.length, begin - position);
+        position += skipped;
+        rest = rest.subarray(skipped);
+        if (rest.length > 0) {
+          const bytes = rest.subarray(0, end - begin);
+          position += bytes.length;
+          rest = rest.subarray(bytes.length);
+          return bytes;
+        }
+        const { done, value } = await reader.read();
+        if (done) return undefined;
+        rest = value as Uint8Array<ArrayBuffer>;
+      }
+    },
+    async close() {
+      await reader.cancel().catch(() => undefined);
+    },
+  };
+}
+
+/** Reads up to `maxBytes` bytes from where the cursor is. */
+export async function readUpTo(cursor: Cursor, maxBytes: number): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = [];
+  let length = 0;
+  while (length < maxBytes) {
+    const chunk = await cursor.next(cursor.position, cursor.position + maxBytes - length);
+    if (!chunk) break;
+    chunks.push(chunk);
+    length += chunk.length;
+  }
+  const bytes = new Uint8Array(length);
+  let offset = 0;
+  for (const chunk of chunks) {
+    bytes.set(chunk, offset);
+    offset += chunk.length;
+  }
+  return bytes;
 }
