@@ -27,9 +27,7 @@ export default defineConfig({
   plugins: [openChat],
   server: { fs: { allow: [root, ...foreignFixtureFolders(process.env)] } },
   // Known from the start, so that the first page to need one is not reloaded in the middle of its work.
-  optimizeDeps: {
-    include: ['@huggingface/jinja', 'wgsl-preprocessor/wgsl-preprocessor.js', 'fast-check'],
-  },
+  optimizeDeps: { include: ['@huggingface/jinja', 'wgsl-preprocessor/wgsl-preprocessor.js'] },
   build: {
     target: 'es2022',
     minify: false,
@@ -62,6 +60,7 @@ export default defineConfig({
       },
       {
         extends: true,
+        optimizeDeps: { include: ['fast-check'] },
         test: {
           name: 'chrome',
           include: ['test/**/*.{gpu,chrome}.test.ts'],

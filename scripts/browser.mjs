@@ -3,6 +3,7 @@
  * Owns the list of usual places and the launch flags; knows nothing of Vitest or of installing things.
  */
 import { accessSync, constants, readFileSync, statSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { delimiter, join } from 'node:path';
 
 const LINUX_NAMES = [
@@ -27,6 +28,9 @@ const WINDOWS_PROGRAMS = [
   'Microsoft\\Edge\\Application\\msedge.exe',
 ];
 
+/** The machine lacks something, or was told wrong where it is; the message is the one line to show. */
+export class SetupError extends Error {}
+
 /**
  * Flags for automated runs. The browser itself prefers a real GPU and falls back to its own SwiftShader;
  * `Vulkan` is how headless Linux reaches a real GPU, and a container's root cannot use the sandbox.
@@ -48,16 +52,17 @@ export const browserArgs = [
  * @param {NodeJS.ProcessEnv} env
  * @param {NodeJS.Platform} platform
  * @returns {string | undefined}
- * @throws when CHROME_PATH is set but names no executable file, since a silent second choice would surprise.
+ * @throws {SetupError} when CHROME_PATH is set but names no executable file, since a silent second choice would surprise.
  */
 export function findBrowser(env = process.env, platform = process.platform) {
   if (env.CHROME_PATH) {
     if (isExecutable(env.CHROME_PATH)) return env.CHROME_PATH;
-    throw new Error(
+    throw new SetupError(
       `CHROME_PATH is ${env.CHROME_PATH}, which is no executable file; point it at Chrome or unset it`,
     );
   }
-  return candidates(env, platform).find((path) => isExecutable(path) && !isSnapStub(path));
+  const installed = candidates(env, platform).find((path) => isExecutable(path) && !isSnapStub(path));
+  return installed ?? findPlaywrightBrowser();
 }
 
 /**
@@ -77,6 +82,14 @@ function candidates(env, platform) {
   }
   const folders = [...new Set([...(env.PATH ?? '').split(delimiter).filter(Boolean), ...LINUX_FOLDERS])];
   return LINUX_NAMES.flatMap((name) => folders.map((folder) => join(folder, name)));
+}
+
+/** What `npx playwright-core install chromium` downloads. Loaded late: most machines have a browser, and it is slow. */
+function findPlaywrightBrowser() {
+  /** @type {typeof import('playwright-core')} */
+  const { chromium } = createRequire(import.meta.url)('playwright-core');
+  const path = chromium.executablePath();
+  return isExecutable(path) ? path : undefined;
 }
 
 /** @param {string} path */
