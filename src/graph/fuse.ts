@@ -1,0 +1,230 @@
+/**
+ * @file A small table of peephole rules over the recorded ops. Each rule looks at one op and its neighbours, and either
+ * leaves the list alone or rewrites it with fewer dispatches and the same arithmetic. `fuse=0` skips them all. Tensors
+ * that the host wants to read are never fused away.
+ */
+import {
+  type AddOp,
+  type AppendKvOp,
+  type AttendOp,
+  baseOf,
+  createTensor,
+  type Graph,
+  type LinearOp,
+  type Op,
+  type OpKind,
+  type OpOf,
+  opInputs,
+  type RmsNormOp,
+  type RopeOp,
+  type SwigluOp,
+  type Tensor,
+} from './graph.ts';
+
+/** Up to so many rows the matvec kernels are used, which take a folded norm, and attention is split over the context. */
+export const FEW_ROWS = 8;
+
+/** Positions per split of decode attention: enough splits to fill a GPU, few enough to merge in one go. */
+const MIN_SPLIT = 64;
+const MAX_SPLITS = 64;
+
+interface Rule<K extends OpKind = OpKind> {
+  readonly name: string;
+  readonly kind: K;
+  apply(op: OpOf<K>, ops: OpList): void;
+}
+
+/** The ops being rewritten, with the questions that rules ask. */
+class OpList {
+  readonly graph: Graph;
+  readonly keep: ReadonlySet<Tensor>;
+  constructor(graph: Graph, keep: ReadonlySet<Tensor>) {
+    this.graph = graph;
+    this.keep = keep;
+  }
+
+  producer(t: Tensor): Op | undefined {
+    return this.graph.ops.find((op) => Object.values(op.outputs).includes(t));
+  }
+
+  producedBy<K extends OpKind>(kind: K, t: Tensor): OpOf<K> | undefined {
+    const op = this.producer(t);
+    return op?.kind === kind ? (op as OpOf<K>) : undefined;
+  }
+
+  consumers(t: Tensor): Op[] {
+    return this.graph.ops.filter((op) => opInputs(op).some((i) => baseOf(i) === baseOf(t)));
+  }
+
+  /** Only `op` reads it, and the host does not. */
+  isOnlyFor(t: Tensor, op: Op): boolean {
+    const users = this.consumers(t);
+    return !this.keep.has(baseOf(t)) && users.length === 1 && users[0] === op;
+  }
+
+  /** Puts `next` where the last of `old` stood and removes all of `old`. */
+  replace(old: readonly Op[], ...next: Op[]): void {
+    const { ops } = this.graph;
+    const at = Math.max(...old.map((o) => ops.indexOf(o)));
+    ops.splice(at, 1, ...next);
+    for (const o of old) {
+      const index = ops.indexOf(o);
+      if (index >= 0) ops.splice(index, 1);
+    }
+  }
+}
+
+/** linear + add -> linear with a residual epilogue. */
+const foldResidual: Rule<'add'> = {
+  name: 'residual into linear',
+  kind: 'add',
+  apply(op: AddOp, ops) {
+    const { a, b } = op.inputs;
+    for (const [x, residual] of [
+      [b, a],
+      [a, b],
+    ] as const) {
+      const linear = ops.producedBy('linear', x);
+      if (!linear || linear.inputs.residual || linear.attrs.activation !== 'none' || !ops.isOnlyFor(x, op))
+        continue;
+      ops.replace([linear, op], { ...linear, inputs: { ...linear.inputs, residual }, outputs: op.outputs });
+      return;
+    }
+  },
+};
+
+/** linear + swiglu -> linear whose epilogue multiplies silu(gate) by up. */
+const foldSwiglu: Rule<'swiglu'> = {
+  name: 'swiglu into linear',
+  kind: 'swiglu',
+  apply(op: SwigluOp, ops) {
+    const linear = ops.producedBy('linear', op.inputs.x);
+    if (
+      !linear ||
+      linear.inputs.residual ||
+      linear.attrs.activation !== 'none' ||
+      !ops.isOnlyFor(op.inputs.x, op)
+    )
+      return;
+    ops.replace([linear, op], {
+      ...linear,
+      attrs: { ...linear.attrs, activation: 'swiglu' },
+      outputs: op.outputs,
+    });
+  },
+};
+
+/** rmsNorm + few-row linears -> linears that normalise x as they read it. */
+const foldNorm: Rule<'rmsNorm'> = {
+  name: 'norm into linear',
+  kind: 'rmsNorm',
+  apply(op: RmsNormOp, ops) {
+    const { out } = op.outputs;
+    if (out.shape.length !== 2 || out.shape[0]! > FEW_ROWS || ops.keep.has(out)) return;
+    const users = ops.consumers(out);
+    const linears = users.filter(
+      (u): u is LinearOp => u.kind === 'linear' && u.inputs.x === out && u.inputs.residual !== out,
+    );
+    if (linears.length === 0 || linears.length !== users.length) return;
+    for (const user of linears) {
+      ops.replace([user], {
+        ...user,
+        inputs: { ...user.inputs, x: op.inputs.x },
+        weights: { ...user.weights, norm: op.weights.norm },
+        attrs: { ...user.attrs, eps: op.attrs.eps },
+      });
+    }
+    ops.replace([op]);
+  },
+};
+
+/** q and k norms, both rotations and the cache append -> one op. */
+const prepareHeads: Rule<'appendKv'> = {
+  name: 'norm, rope and append of heads',
+  kind: 'appendKv',
+  apply(op: AppendKvOp, ops) {
+    const { k, v } = op.inputs;
+    const ropeK = ops.producedBy('rope', k);
+    const ropeQ = ops.graph.ops.find(
+      (o): o is RopeOp =>
+        o.kind === 'rope' && o !== ropeK && o.scope === op.scope && o.inputs.angles === ropeK?.inputs.angles,
+    );
+    if (!ropeK || !ropeQ || ropeQ.attrs.pairing !== ropeK.attrs.pairing || !ops.isOnlyFor(k, op)) return;
+    const [normQ, normK] = [
+      ops.producedBy('rmsNorm', ropeQ.inputs.x),
+      ops.producedBy('rmsNorm', ropeK.inputs.x),
+    ];
+    if (!normQ !== !normK || normQ?.attrs.eps !== normK?.attrs.eps) return;
+    if (normQ && normK && !(ops.isOnlyFor(ropeQ.inputs.x, ropeQ) && ops.isOnlyFor(ropeK.inputs.x, ropeK)))
+      return;
+    const [q, kRaw] = [normQ?.inputs.x ?? ropeQ.inputs.x, normK?.inputs.x ?? ropeK.inputs.x];
+    const old: Op[] = [normQ, normK, ropeQ, ropeK, op].filter(
+      (o): o is NonNullable<typeof o> => o !== undefined,
+    );
+    ops.replace(old, {
+      kind: 'prepareHeads',
+      scope: op.scope,
+      inputs: { q, k: kRaw, v, angles: ropeK.inputs.angles },
+      weights: normQ && normK ? { qNorm: normQ.weights.norm, kNorm: normK.weights.norm } : {},
+      attrs: { eps: normQ?.attrs.eps ?? 0, pairing: ropeQ.attrs.pairing },
+      outputs: { out: ropeQ.outputs.out, ...op.outputs },
+    });
+  },
+};
+
+/** Attention of few rows is split over the context, so that one token fills the GPU. */
+const splitAttention: Rule<'attend'> = {
+  name: 'attention split over the context',
+  kind: 'attend',
+  apply(op: AttendOp, ops) {
+    const { q, keys, values } = op.inputs;
+    const [rows, heads] = q.shape as [number, number, number];
+    const capacity = keys.shape[0]!;
+    if (rows > FEW_ROWS) return;
+    const splitLength = Math.max(MIN_SPLIT, 2 ** Math.ceil(Math.log2(capacity / MAX_SPLITS)));
+    const maxSplits = Math.ceil(capacity / splitLength);
+    const width = Math.ceil((values.shape[2]! + 2) / 4) * 4;
+    const partials = createTensor(ops.graph, [rows, heads, maxSplits, width], {
+      name: `${op.scope}.partials`,
+    });
+    const { scope } = op;
+    ops.replace(
+      [op],
+      {
+        kind: 'attendSplit',
+        scope,
+        inputs: { q, keys, values },
+        weights: {},
+        attrs: { scale: op.attrs.scale, splitLength, maxSplits },
+        outputs: { partials },
+      },
+      {
+        kind: 'attendMerge',
+        scope,
+        inputs: { partials },
+        weights: {},
+        attrs: { splitLength, maxSplits },
+        outputs: op.outputs,
+      },
+    );
+  },
+};
+
+/** Applied in this order, each over the whole list. */
+export const rules: readonly Rule[] = [
+  prepareHeads,
+  foldSwiglu,
+  foldResidual,
+  foldNorm,
+  splitAttention,
+] as unknown as readonly Rule[];
+
+/** Rewrites the graph's ops in place. `keep`: tensors that the host reads. */
+export function fuse(graph: Graph, keep: readonly Tensor[] = []): void {
+  const ops = new OpList(graph, new Set(keep.map(baseOf)));
+  for (const rule of rules) {
+    for (const op of [...graph.ops]) {
+      if (op.kind === rule.kind && graph.ops.includes(op)) rule.apply(op, ops);
+    }
+  }
+}

@@ -1,0 +1,92 @@
+/**
+ * @file Reads config.json key by key. A key that nobody reads, and that is not known to leave the arithmetic alone, is an
+ * error that names it: silently ignoring it would mean silently wrong output.
+ */
+import { UnsupportedConfigError } from '../errors.ts';
+
+/** Keys that do not change what the forward pass computes. */
+const HARMLESS = new Set([
+  '_attn_implementation',
+  '_name_or_path',
+  'architectures',
+  'attention_dropout',
+  'auto_map',
+  'bos_token_id',
+  'dtype',
+  'eos_token_id',
+  'id2label',
+  'initializer_range',
+  'label2id',
+  'max_window_layers',
+  'model_type',
+  'pad_token_id',
+  'pretraining_tp',
+  'sliding_window',
+  'tokenizer_class',
+  'torch_dtype',
+  'transformers_version',
+  'use_cache',
+]);
+/** Prefixes of keys that tools add about themselves. */
+const HARMLESS_PREFIXES = ['unsloth_', 'output_'];
+
+export interface ConfigReader {
+  /** A positive integer; without `fallback` it must be there. */
+  count(key: string, fallback?: number): number;
+  /** A finite number. */
+  number(key: string, fallback?: number): number;
+  flag(key: string, fallback: boolean): boolean;
+  /** The only value that is implemented. A missing key counts as that value. */
+  expect(key: string, wanted: string | boolean): void;
+  /** The value as it stands; whoever asks checks it. */
+  raw(key: string): unknown;
+  /** Throws if a key that may matter was never read. */
+  finish(): void;
+}
+
+export function configReader(config: Readonly<Record<string, unknown>>, file = 'config.json'): ConfigReader {
+  const read = new Set<string>();
+  const fail = (key: string, wanted: string): never => {
+    throw new UnsupportedConfigError(`${file}: ${key} is ${JSON.stringify(config[key])}, wanted ${wanted}`);
+  };
+  const get = (key: string): unknown => {
+    read.add(key);
+    return Object.hasOwn(config, key) ? (config[key] ?? undefined) : undefined;
+  };
+  const number = (key: string, fallback?: number): number => {
+    const value = get(key) ?? fallback;
+    return typeof value === 'number' && Number.isFinite(value) ? value : fail(key, 'a number');
+  };
+  return {
+    number,
+    count(key, fallback) {
+      const value = number(key, fallback);
+      return Number.isSafeInteger(value) && value > 0 ? value : fail(key, 'a positive integer');
+    },
+    flag(key, fallback) {
+      const value = get(key) ?? fallback;
+      return typeof value === 'boolean' ? value : fail(key, 'true or false');
+    },
+    expect(key, wanted) {
+      const value = get(key);
+      if (value !== undefined && value !== wanted)
+        fail(key, `${JSON.stringify(wanted)}, the only value that is implemented`);
+    },
+    raw: get,
+    finish() {
+      const unread = Object.keys(config).filter(
+        (key) =>
+          !read.has(key) &&
+          config[key] !== null &&
+          !HARMLESS.has(key) &&
+          !HARMLESS_PREFIXES.some((p) => key.startsWith(p)),
+      );
+      if (unread.length > 0) {
+        throw new UnsupportedConfigError(
+          `${file} has ${unread.map((k) => `${k}: ${JSON.stringify(config[k])?.slice(0, 80)}`).join(', ')}, which this family does not understand. ` +
+            'If it changes the arithmetic, the family must implement it; if not, add it to the harmless keys in src/models/config.ts.',
+        );
+      }
+    },
+  };
+}

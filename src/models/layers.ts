@@ -1,0 +1,148 @@
+/** @file What the families share: the dense decoder's config, its frame (embedding, layers, final norm, head) and its MLP. */
+import { UnsupportedConfigError } from '../errors.ts';
+import type { Tensor, Weights } from '../graph/graph.ts';
+import { add, embed, lastRow, linear, rmsNorm, swiglu } from '../graph/ops.ts';
+import { readRope } from '../graph/rope.ts';
+import { type ConfigReader, configReader } from './config.ts';
+import { type ModelConfig, named, type Run } from './model.ts';
+
+/** Keys as in config.json, camelCased. */
+export interface DecoderConfig extends ModelConfig {
+  readonly numAttentionHeads: number;
+  readonly numKeyValueHeads: number;
+  readonly headDim: number;
+  readonly intermediateSize: number;
+  readonly rmsNormEps: number;
+  readonly tieWordEmbeddings: boolean;
+  readonly attentionBias: boolean;
+}
+
+/** Reads what every GQA decoder has. The family reads its own keys first, through `own`. */
+export function decoderConfig(
+  json: Readonly<Record<string, unknown>>,
+  defaults: { attentionBias: boolean },
+  own?: (read: ConfigReader) => void,
+): DecoderConfig {
+  const read = configReader(json);
+  own?.(read);
+  const hiddenSize = read.count('hidden_size');
+  const numAttentionHeads = read.count('num_attention_heads');
+  const headDim = read.count('head_dim', hiddenSize / numAttentionHeads);
+  const numKeyValueHeads = read.count('num_key_value_heads', numAttentionHeads);
+  if (numAttentionHeads % numKeyValueHeads !== 0) {
+    throw new UnsupportedConfigError(
+      `config.json: num_attention_heads ${numAttentionHeads} is not a multiple of num_key_value_heads ${numKeyValueHeads}`,
+    );
+  }
+  if (headDim % 4 !== 0) {
+    throw new UnsupportedConfigError(`config.json: head_dim is ${headDim}, wanted a multiple of 4`);
+  }
+  read.expect('hidden_act', 'silu');
+  read.expect('use_sliding_window', false);
+  read.expect('mlp_bias', false);
+  expectFullAttention(read.raw('layer_types'));
+  for (const key of ['rope_theta', 'rope_scaling', 'rope_parameters', 'partial_rotary_factor']) read.raw(key);
+  const maxPositionEmbeddings = read.count('max_position_embeddings');
+  const config: DecoderConfig = {
+    vocabSize: read.count('vocab_size'),
+    hiddenSize,
+    numHiddenLayers: read.count('num_hidden_layers'),
+    numAttentionHeads,
+    numKeyValueHeads,
+    headDim,
+    intermediateSize: read.count('intermediate_size'),
+    rmsNormEps: read.number('rms_norm_eps'),
+    tieWordEmbeddings: read.flag('tie_word_embeddings', false),
+    attentionBias: read.flag('attention_bias', defaults.attentionBias),
+    maxPositionEmbeddings,
+    rope: readRope(json, headDim, 'config.json'),
+  };
+  read.finish();
+  return config;
+}
+
+function expectFullAttention(layerTypes: unknown): void {
+  if (layerTypes === undefined) return;
+  const odd = Array.isArray(layerTypes) ? layerTypes.find((t) => t !== 'full_attention') : layerTypes;
+  if (odd !== undefined) {
+    throw new UnsupportedConfigError(
+      `config.json: layer_types has ${JSON.stringify(odd)}, wanted "full_attention", the only kind of layer that is implemented`,
+    );
+  }
+}
+
+/** Embedding, `layer` for each layer on the residual stream, final norm, output head (tied to the embedding if the config says so). */
+export function decoder(
+  tokens: Tensor,
+  w: Weights,
+  cfg: Pick<
+    DecoderConfig,
+    'vocabSize' | 'hiddenSize' | 'numHiddenLayers' | 'rmsNormEps' | 'tieWordEmbeddings'
+  >,
+  run: Run,
+  layer: (x: Tensor, w: Weights, layer: number) => Tensor,
+): Tensor {
+  const model = w.at('model');
+  const embedding = model.matrix(['embed_tokens'], [cfg.vocabSize], cfg.hiddenSize);
+  let x = model.at('embed_tokens').run(() => named(embed(tokens, embedding), 'model.embed_tokens'));
+  for (let i = 0; i < cfg.numHiddenLayers; i++) {
+    x = model.at('layers', i).run((wl) => named(layer(x, wl, i), wl.path));
+  }
+  if (run.logits === 'last' && x.shape[0]! > 1) x = model.at('norm').run(() => lastRow(x));
+  const normed = model.at('norm').run(() => named(norm(x, model, 'norm', cfg), 'model.norm'));
+  const head = cfg.tieWordEmbeddings ? embedding : w.matrix(['lm_head'], [cfg.vocabSize], cfg.hiddenSize);
+  return w.at('lm_head').run(() => named(linear(normed, head), 'lm_head'));
+}
+
+/** RMS norm with the weight `name`. */
+export function norm(
+  x: Tensor,
+  w: Weights,
+  name: string,
+  cfg: { hiddenSize: number; rmsNormEps: number },
+): Tensor {
+  return rmsNorm(x, w.vector([`${name}.weight`], [cfg.hiddenSize]), cfg.rmsNormEps);
+}
+
+/** x + attention(norm(x)), then x + mlp(norm(x)). */
+export function preNormLayer(
+  x: Tensor,
+  w: Weights,
+  cfg: { hiddenSize: number; rmsNormEps: number },
+  attention: (x: Tensor, w: Weights) => Tensor,
+  mlp: (x: Tensor, w: Weights) => Tensor,
+): Tensor {
+  const attended = w.at('self_attn').run((wa) => add(x, attention(norm(x, w, 'input_layernorm', cfg), wa)));
+  return w.at('mlp').run((wm) => add(attended, mlp(norm(attended, w, 'post_attention_layernorm', cfg), wm)));
+}
+
+/** down(silu(gate(x)) * up(x)). */
+export function swigluMlp(
+  x: Tensor,
+  w: Weights,
+  cfg: { hiddenSize: number; intermediateSize: number },
+): Tensor {
+  const { hiddenSize, intermediateSize } = cfg;
+  const gateUp = w.matrix(
+    ['gate_proj', 'up_proj'],
+    [intermediateSize, intermediateSize],
+    hiddenSize,
+    'interleaved',
+  );
+  return linear(swiglu(linear(x, gateUp)), w.matrix(['down_proj'], [hiddenSize], intermediateSize));
+}
+
+/** q, k and v in one projection: views [rows, heads, head_dim] of its output. */
+export function projectQkv(x: Tensor, w: Weights, cfg: DecoderConfig): Tensor {
+  const names = ['q_proj', 'k_proj', 'v_proj'];
+  const sizes = [cfg.numAttentionHeads, cfg.numKeyValueHeads, cfg.numKeyValueHeads].map(
+    (n) => n * cfg.headDim,
+  );
+  const bias = cfg.attentionBias
+    ? w.vector(
+        names.map((n) => `${n}.bias`),
+        sizes,
+      )
+    : undefined;
+  return linear(x, w.matrix(names, sizes, cfg.hiddenSize), bias);
+}

@@ -1,0 +1,43 @@
+/** @file What a model family is. Families are pure: shapes, names and ops; no kernel, no weight format, no device. */
+import type { Tensor, Weights } from '../graph/graph.ts';
+import type { Rope } from '../graph/ops.ts';
+import type { RopeScaling } from '../graph/rope.ts';
+
+/** What the engine needs to know of any model. */
+export interface ModelConfig {
+  readonly vocabSize: number;
+  readonly hiddenSize: number;
+  readonly numHiddenLayers: number;
+  readonly maxPositionEmbeddings: number;
+  readonly rope: RopeScaling;
+}
+
+/** What a recording is for. */
+export interface Run {
+  /** Positions of the KV cache. */
+  readonly capacity: number;
+  readonly kvDtype: 'f16' | 'f32';
+  /** Logits of the step's last row, or of every row. */
+  readonly logits: 'last' | 'all';
+  readonly rope: Rope;
+}
+
+export interface ModelFamily<Config extends ModelConfig = ModelConfig> {
+  /** The strings of `architectures` in config.json that this family answers to. */
+  readonly architectures: readonly string[];
+  /** Reads config.json. @throws UnsupportedConfigError */
+  readonly config: (json: Readonly<Record<string, unknown>>) => Config;
+  /** Records the forward pass: tokens u32 [rows] -> logits f32 [rows or 1, vocab_size]. */
+  readonly forward: (tokens: Tensor, w: Weights, config: Config, run: Run) => Tensor;
+}
+
+/** A family whose config type is its own affair. */
+export function defineModel<Config extends ModelConfig>(family: ModelFamily<Config>): ModelFamily {
+  return family as unknown as ModelFamily;
+}
+
+/** Gives a tensor the name under which it is dumped and compared: the checkpoint's module whose output it is. */
+export function named(tensor: Tensor, name: string): Tensor {
+  tensor.name = name;
+  return tensor;
+}

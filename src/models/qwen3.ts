@@ -1,0 +1,39 @@
+/** @file Qwen3 and Qwen3-2507, dense: a pre-norm GQA decoder that also RMS-norms each q and k head. */
+import type { Tensor, Weights } from '../graph/graph.ts';
+import { appendKv, attend, kvCache, linear, rmsNorm, rope, splitHeads } from '../graph/ops.ts';
+import { type DecoderConfig, decoder, decoderConfig, preNormLayer, projectQkv, swigluMlp } from './layers.ts';
+import { defineModel, type Run } from './model.ts';
+
+export const qwen3 = defineModel<DecoderConfig>({
+  architectures: ['Qwen3ForCausalLM'],
+  config: (json) => decoderConfig(json, { attentionBias: false }),
+  forward: (tokens, w, cfg, run) =>
+    decoder(tokens, w, cfg, run, (x, wl, layer) =>
+      preNormLayer(
+        x,
+        wl,
+        cfg,
+        (h, wa) => attention(h, wa, cfg, run, layer),
+        (h, wm) => swigluMlp(h, wm, cfg),
+      ),
+    ),
+});
+
+function attention(x: Tensor, w: Weights, cfg: DecoderConfig, run: Run, layer: number): Tensor {
+  const { numAttentionHeads: heads, numKeyValueHeads: kvHeads, headDim } = cfg;
+  const [q, k, v] = splitHeads(projectQkv(x, w, cfg), [heads, kvHeads, kvHeads], headDim) as [
+    Tensor,
+    Tensor,
+    Tensor,
+  ];
+  const headNorm = (name: string) => w.vector([`${name}.weight`], [headDim]);
+  const cache = kvCache(x.graph, layer, run.capacity, kvHeads, headDim, run.kvDtype);
+  const qr = rope(rmsNorm(q, headNorm('q_norm'), cfg.rmsNormEps), run.rope);
+  const kr = rope(rmsNorm(k, headNorm('k_norm'), cfg.rmsNormEps), run.rope);
+  const bias = cfg.attentionBias ? w.vector(['o_proj.bias'], [cfg.hiddenSize]) : undefined;
+  return linear(
+    attend(qr, appendKv(cache, kr, v), headDim ** -0.5),
+    w.matrix(['o_proj'], [cfg.hiddenSize], heads * headDim),
+    bias,
+  );
+}
