@@ -2,10 +2,13 @@
 import { playwright } from '@vitest/browser-playwright';
 import type { Plugin } from 'vite';
 import { defineConfig } from 'vitest/config';
+import packageJson from './package.json' with { type: 'json' };
 import { browserArgs, findBrowser } from './scripts/browser.mjs';
 import { foreignFixtureFolders, listFixtures } from './test/list-fixtures.ts';
 
 const root = import.meta.dirname;
+/** What the published library imports at run time rather than carrying along. */
+const packages = [...Object.keys(packageJson.dependencies), 'webgpu'];
 
 /** The dev server's front page is the chat page; it keeps its own folder so that its relative links hold. */
 const openChat: Plugin = {
@@ -33,7 +36,9 @@ export default defineConfig({
     minify: false,
     sourcemap: true,
     lib: { entry: { index: 'src/index.ts', node: 'src/node.ts' }, formats: ['es'] },
-    rolldownOptions: { external: [/^node:/, 'webgpu'] },
+    rolldownOptions: {
+      external: (id) => id.startsWith('node:') || packages.some((name) => id.startsWith(name)),
+    },
   },
   test: {
     provide: { fixtures: listFixtures(root, process.env) },
