@@ -1,0 +1,247 @@
+/**
+ * @file Rotary position embeddings: reads a config's scaling, and makes the tables of cosines and sines that kernels read.
+ * Computed on the CPU in f64, because WGSL's sin and cos may be off by 2^-11. Knows no model, kernel or device.
+ * Formulas: Hugging Face transformers, modeling_rope_utils.py; YaRN: arXiv 2309.00071.
+ */
+import { UnsupportedConfigError } from '../errors.ts';
+
+interface RopeBase {
+  readonly theta: number;
+  /** Values of each head that are rotated, from its start: two for every frequency. */
+  readonly dim: number;
+}
+
+/** How angles follow from positions. */
+export type RopeScaling = RopeBase &
+  (
+    | { readonly type: 'default' }
+    | { readonly type: 'linear'; readonly factor: number }
+    | { readonly type: 'dynamic'; readonly factor: number; readonly maxPositionEmbeddings: number }
+    | {
+        readonly type: 'yarn';
+        readonly factor: number;
+        readonly originalMaxPositionEmbeddings: number;
+        /** Multiplies cosines and sines. */
+        readonly attentionFactor: number;
+        readonly betaFast: number;
+        readonly betaSlow: number;
+        readonly truncate: boolean;
+        /** 0 when the config has none. DeepSeek multiplies the softmax scale by `yarnMscale(factor, mscaleAllDim)` squared. */
+        readonly mscaleAllDim: number;
+      }
+  );
+
+type Keys = Readonly<Record<string, unknown>>;
+
+const SHARED_KEYS = ['type', 'rope_type', 'rope_theta', 'partial_rotary_factor'];
+/** What each type reads; `dynamic` may carry an original length, which the reference ignores too. */
+const KEYS_OF_TYPE: Readonly<Record<RopeScaling['type'], readonly string[]>> = {
+  default: [],
+  linear: ['factor'],
+  dynamic: ['factor', 'original_max_position_embeddings'],
+  yarn: [
+    'factor',
+    'original_max_position_embeddings',
+    'attention_factor',
+    'beta_fast',
+    'beta_slow',
+    'mscale',
+    'mscale_all_dim',
+    'truncate',
+  ],
+};
+
+const DEFAULT_THETA = 10_000;
+
+/**
+ * Reads the rotary keys of a config.json: `rope_theta`, `partial_rotary_factor`, `max_position_embeddings`, and
+ * `rope_scaling` or (newer configs) `rope_parameters`. Absent and null mean the same.
+ * @param headDim values per head, of which `partial_rotary_factor` rotates a part (DeepSeek: qk_rope_head_dim)
+ * @param where the file, as messages should name it
+ * @throws UnsupportedConfigError naming the key, for a type or a key that is not understood
+ */
+export function readRope(config: Keys, headDim: number, where: string): RopeScaling {
+  const { section, keys } = scalingKeys(config, where);
+  const at = (key: string): string => `${where}: ${Object.hasOwn(keys, key) ? `${section}.` : ''}${key}`;
+  const fail = (key: string, found: unknown, wanted: string): never => {
+    throw new UnsupportedConfigError(`${at(key)} is ${JSON.stringify(found)}, wanted ${wanted}`);
+  };
+  const value = (key: string): unknown =>
+    keys[key] ?? (SHARED_KEYS.includes(key) ? config[key] : undefined) ?? undefined;
+  /** A number from `min` up. */
+  const number = (key: string, found: unknown, min: number, wanted: string): number =>
+    typeof found === 'number' && Number.isFinite(found) && found >= min ? found : fail(key, found, wanted);
+  const optional = (key: string, fallback: number, min = 0): number =>
+    number(key, value(key) ?? fallback, min, `a number of at least ${min}`);
+
+  const type = scalingType(keys, `${where}: ${section}`);
+  for (const [key, found] of Object.entries(keys)) {
+    if (found === null || SHARED_KEYS.includes(key) || KEYS_OF_TYPE[type].includes(key)) continue;
+    throw new UnsupportedConfigError(
+      `${at(key)} is ${JSON.stringify(found)?.slice(0, 80)}, which rotary embeddings of type "${type}" do not have here. ` +
+        'If it changes the angles, src/graph/rope.ts must implement it.',
+    );
+  }
+
+  const theta = optional('rope_theta', DEFAULT_THETA);
+  if (theta <= 1) fail('rope_theta', theta, 'a number above 1');
+  const dim = Math.trunc(headDim * optional('partial_rotary_factor', 1));
+  if (dim < 4 || dim > headDim || dim % 4 !== 0) {
+    throw new UnsupportedConfigError(
+      `${where}: ${dim} of ${headDim} values per head are rotated, wanted a multiple of 4 from 4 to ${headDim}; check head_dim and partial_rotary_factor`,
+    );
+  }
+  const base = { theta, dim };
+  const maxPositions = (): number =>
+    number('max_position_embeddings', config.max_position_embeddings, 1, 'the longest context in tokens');
+  const factor = (): number => number('factor', value('factor'), 1, 'a number of at least 1');
+  switch (type) {
+    case 'default':
+      return { type, ...base };
+    case 'linear':
+      return { type, ...base, factor: factor() };
+    case 'dynamic':
+      return { type, ...base, factor: factor(), maxPositionEmbeddings: maxPositions() };
+    case 'yarn': {
+      const original = 'original_max_position_embeddings';
+      const originalMaxPositionEmbeddings =
+        value(original) === undefined ? maxPositions() : optional(original, 1, 1);
+      const scale = value('factor') === undefined ? maxPositions() / originalMaxPositionEmbeddings : factor();
+      const [mscale, mscaleAllDim] = [optional('mscale', 0), optional('mscale_all_dim', 0)];
+      const ownFactor =
+        mscale && mscaleAllDim
+          ? yarnMscale(scale, mscale) / yarnMscale(scale, mscaleAllDim)
+          : yarnMscale(scale, 1);
+      const truncate = value('truncate') ?? true;
+      return {
+        type,
+        ...base,
+        factor: scale,
+        originalMaxPositionEmbeddings,
+        attentionFactor: optional('attention_factor', ownFactor),
+        // The reference takes 0 for absent.
+        betaFast: optional('beta_fast', 0) || 32,
+        betaSlow: optional('beta_slow', 0) || 1,
+        truncate: typeof truncate === 'boolean' ? truncate : fail('truncate', truncate, 'true or false'),
+        mscaleAllDim,
+      };
+    }
+    default:
+      return type satisfies never;
+  }
+}
+
+function scalingKeys(config: Keys, where: string): { section: string; keys: Keys } {
+  const present = ['rope_scaling', 'rope_parameters'].filter((s) => (config[s] ?? undefined) !== undefined);
+  if (present.length > 1) {
+    throw new UnsupportedConfigError(
+      `${where} has both rope_scaling and rope_parameters, wanted one of them; remove the one that does not apply`,
+    );
+  }
+  const section = present[0] ?? 'rope_scaling';
+  const keys = config[section] ?? {};
+  if (typeof keys !== 'object' || Array.isArray(keys)) {
+    throw new UnsupportedConfigError(
+      `${where}: ${section} is ${JSON.stringify(keys)}, wanted an object or null`,
+    );
+  }
+  return { section, keys: keys as Keys };
+}
+
+function scalingType(keys: Keys, where: string): RopeScaling['type'] {
+  const { rope_type: newer, type: older } = keys;
+  if (newer && older && newer !== older) {
+    throw new UnsupportedConfigError(
+      `${where} has rope_type ${JSON.stringify(newer)} and type ${JSON.stringify(older)}, wanted one of them, or both the same`,
+    );
+  }
+  const type = newer ?? older ?? 'default';
+  if (typeof type !== 'string' || !Object.hasOwn(KEYS_OF_TYPE, type)) {
+    throw new UnsupportedConfigError(
+      `${where} has the type ${JSON.stringify(type)}; implemented are ${Object.keys(KEYS_OF_TYPE).join(', ')}`,
+    );
+  }
+  return type as RopeScaling['type'];
+}
+
+/** YaRN's correction of attention magnitudes: 0.1 * mscale * ln(factor) + 1. */
+export function yarnMscale(factor: number, mscale: number): number {
+  return factor <= 1 ? 1 : 0.1 * mscale * Math.log(factor) + 1;
+}
+
+interface Frequencies {
+  /** The sequence length they hold for; one value for all where the length does not matter. */
+  readonly length: number;
+  /** Radians per position, [dim / 2]. */
+  readonly perPosition: Float64Array;
+}
+
+/** The last frequencies of each scaling: a decode step asks for one row of the same ones again and again. */
+const known = new WeakMap<RopeScaling, Frequencies>();
+
+/**
+ * Angle tables of `rows` positions from `begin`: f32 [rows, dim], each row cosines [dim / 2], then sines [dim / 2], with
+ * YaRN's attention factor multiplied in.
+ * @param sequenceLength tokens in the whole context, cached and new; matters for dynamic scaling only
+ */
+export function ropeAngles(
+  rope: RopeScaling,
+  begin: number,
+  rows: number,
+  sequenceLength: number,
+): Float32Array<ArrayBuffer> {
+  const length = rope.type === 'dynamic' ? Math.max(sequenceLength, rope.maxPositionEmbeddings) : 0;
+  let frequencies = known.get(rope);
+  if (frequencies?.length !== length) {
+    frequencies = { length, perPosition: inverseFrequencies(rope, length) };
+    known.set(rope, frequencies);
+  }
+  const { perPosition } = frequencies;
+  const half = perPosition.length;
+  const scale = rope.type === 'yarn' ? rope.attentionFactor : 1;
+  const angles = new Float32Array(rows * 2 * half);
+  for (let row = 0, at = 0; row < rows; row++, at += 2 * half) {
+    for (let i = 0; i < half; i++) {
+      const angle = (begin + row) * perPosition[i]!;
+      angles[at + i] = scale * Math.cos(angle);
+      angles[at + half + i] = scale * Math.sin(angle);
+    }
+  }
+  return angles;
+}
+
+function inverseFrequencies(rope: RopeScaling, length: number): Float64Array {
+  const { dim } = rope;
+  const powers = (theta: number): Float64Array =>
+    Float64Array.from({ length: dim / 2 }, (_, i) => theta ** ((-2 * i) / dim));
+  switch (rope.type) {
+    case 'default':
+      return powers(rope.theta);
+    case 'linear':
+      return powers(rope.theta).map((f) => f / rope.factor);
+    case 'dynamic': {
+      const stretch = (rope.factor * length) / rope.maxPositionEmbeddings - (rope.factor - 1);
+      return powers(rope.theta * stretch ** (dim / (dim - 2)));
+    }
+    case 'yarn': {
+      const [low, high] = yarnRange(rope);
+      return powers(rope.theta).map((f, i) => {
+        const slowed = Math.min(1, Math.max(0, (i - low) / (high - low)));
+        return (f / rope.factor) * slowed + f * (1 - slowed);
+      });
+    }
+    default:
+      return rope satisfies never;
+  }
+}
+
+/** Frequencies before `low` turn more than betaFast times within the original context and are kept; those from `high` on are slowed down fully. */
+function yarnRange(rope: RopeScaling & { type: 'yarn' }): [low: number, high: number] {
+  const { dim, theta, originalMaxPositionEmbeddings: length, truncate } = rope;
+  const indexOf = (turns: number): number =>
+    (dim * Math.log(length / (turns * 2 * Math.PI))) / (2 * Math.log(theta));
+  const [from, to] = [indexOf(rope.betaFast), indexOf(rope.betaSlow)];
+  const low = Math.max(truncate ? Math.floor(from) : from, 0);
+  const high = Math.min(truncate ? Math.ceil(to) : to, dim - 1);
+  return [low, low === high ? high + 0.001 : high];
+}

@@ -1,0 +1,214 @@
+/** @file Rotary tables against the plain formulas, and which configs are refused. */
+import { describe, expect, test } from 'vitest';
+import { UnsupportedConfigError } from '../../src/errors.ts';
+import { readRope, ropeAngles } from '../../src/graph/rope.ts';
+import golden from '../fixtures/goldens/qwen3-dense-untied-yarn/config.json';
+import { type RopeNumbers, ropeAngle } from '../reference/rope.ts';
+
+/** Rows of the twin; f32 rounding of values up to `attentionFactor` is all that may differ. */
+function expectAngles(
+  found: Float32Array,
+  numbers: RopeNumbers,
+  begin: number,
+  sequenceLength: number,
+): void {
+  const half = numbers.dim / 2;
+  const rows = found.length / numbers.dim;
+  for (let row = 0; row < rows; row++) {
+    for (let i = 0; i < half; i++) {
+      const { cos, sin } = ropeAngle(numbers, begin + row, i, sequenceLength);
+      const where = `position ${begin + row} pair ${i}`;
+      // Angles up to 1e5 radians in f64 are good to 1e-11; the rest is rounding to f32.
+      expect(Math.abs(found[row * 2 * half + i]! - cos), where).toBeLessThan(
+        1e-7 * Math.max(1, Math.abs(cos)),
+      );
+      expect(Math.abs(found[row * 2 * half + half + i]! - sin), where).toBeLessThan(
+        1e-7 * Math.max(1, Math.abs(sin)),
+      );
+    }
+  }
+}
+
+const yarn4 = { factor: 4, original_max_position_embeddings: 64 };
+
+describe('angle tables follow the formulas', () => {
+  const cases: [name: string, config: Record<string, unknown>, headDim: number, numbers: RopeNumbers][] = [
+    ['no scaling', { rope_theta: 1e6 }, 128, { type: 'default', theta: 1e6, dim: 128 }],
+    ['theta is 10000 when the config has none', {}, 32, { type: 'default', theta: 1e4, dim: 32 }],
+    [
+      'part of a head',
+      { rope_theta: 1e4, partial_rotary_factor: 0.25 },
+      64,
+      { type: 'default', theta: 1e4, dim: 16 },
+    ],
+    [
+      'linear',
+      { rope_theta: 1e4, rope_scaling: { type: 'linear', factor: 3 } },
+      40,
+      { type: 'linear', theta: 1e4, dim: 40, factor: 3 },
+    ],
+    [
+      'dynamic NTK',
+      {
+        rope_theta: 1e4,
+        max_position_embeddings: 512,
+        rope_scaling: { rope_type: 'dynamic', factor: 2 },
+      },
+      64,
+      { type: 'dynamic', theta: 1e4, dim: 64, factor: 2, maxPositionEmbeddings: 512 },
+    ],
+    [
+      'YaRN of the golden fixture',
+      golden,
+      golden.head_dim,
+      { type: 'yarn', theta: 1e6, dim: 32, factor: 4, originalMaxPositionEmbeddings: 64 },
+    ],
+    [
+      'YaRN of DeepSeek, with two mscales',
+      {
+        rope_theta: 10000,
+        rope_scaling: {
+          type: 'yarn',
+          factor: 40,
+          original_max_position_embeddings: 4096,
+          beta_fast: 32,
+          beta_slow: 1,
+          mscale: 1,
+          mscale_all_dim: 0.8,
+        },
+      },
+      64,
+      {
+        type: 'yarn',
+        theta: 1e4,
+        dim: 64,
+        factor: 40,
+        originalMaxPositionEmbeddings: 4096,
+        mscale: 1,
+        mscaleAllDim: 0.8,
+      },
+    ],
+    [
+      'YaRN with every option, in rope_parameters',
+      {
+        rope_parameters: {
+          rope_type: 'yarn',
+          rope_theta: 150000,
+          partial_rotary_factor: 0.5,
+          factor: 32,
+          original_max_position_embeddings: 4096,
+          beta_fast: 24,
+          beta_slow: 2,
+          attention_factor: 1.25,
+          truncate: false,
+        },
+      },
+      128,
+      {
+        type: 'yarn',
+        theta: 150000,
+        dim: 64,
+        factor: 32,
+        originalMaxPositionEmbeddings: 4096,
+        betaFast: 24,
+        betaSlow: 2,
+        attentionFactor: 1.25,
+        truncate: false,
+      },
+    ],
+    [
+      'YaRN whose factor is the ratio of the two context lengths',
+      {
+        max_position_embeddings: 512,
+        rope_scaling: { rope_type: 'yarn', original_max_position_embeddings: 64, factor: null },
+      },
+      32,
+      { type: 'yarn', theta: 1e4, dim: 32, factor: 8, originalMaxPositionEmbeddings: 64 },
+    ],
+    [
+      'YaRN without an original length takes the whole context for it',
+      { max_position_embeddings: 512, rope_scaling: { rope_type: 'yarn', factor: 2 } },
+      32,
+      { type: 'yarn', theta: 1e4, dim: 32, factor: 2, originalMaxPositionEmbeddings: 512 },
+    ],
+  ];
+  test.each(cases)('%s', (_, config, headDim, numbers) => {
+    const rope = readRope(config, headDim, 'config.json');
+    expect(rope.dim).toBe(numbers.dim);
+    for (const begin of [0, 1, 511, 131_071, Math.floor(Math.random() * 1e5)]) {
+      for (const rows of [1, 7]) {
+        const length = begin + rows;
+        expectAngles(ropeAngles(rope, begin, rows, length), numbers, begin, length);
+      }
+    }
+  });
+
+  test('numbers worked out from the published formulas', () => {
+    const rope = readRope(golden, 32, 'config.json');
+    const half = 16;
+    const angles = ropeAngles(rope, 1, 1, 1);
+    const scale = 1.138629436111989;
+    const frequencies = [1, 3.16272378e-1, 8.89139705e-2, 1.87473552e-2, 7.90569415e-3];
+    frequencies.forEach((f, i) => {
+      expect(angles[i]).toBeCloseTo(scale * Math.cos(f), 6);
+      expect(angles[half + i]).toBeCloseTo(scale * Math.sin(f), 6);
+    });
+  });
+});
+
+test('dynamic NTK looks at the whole context, and goes back to the plain angles when it is short again', () => {
+  const rope = readRope(
+    { max_position_embeddings: 100, rope_scaling: { type: 'dynamic', factor: 4 } },
+    16,
+    'config.json',
+  );
+  const plain = ropeAngles(rope, 50, 2, 100);
+  const long = ropeAngles(rope, 50, 2, 250);
+  expect(long).not.toEqual(plain);
+  expectAngles(
+    long,
+    { type: 'dynamic', theta: 1e4, dim: 16, factor: 4, maxPositionEmbeddings: 100 },
+    50,
+    250,
+  );
+  expect(ropeAngles(rope, 50, 2, 52)).toEqual(plain);
+});
+
+test('DeepSeek finds the mscale for its softmax scale', () => {
+  const rope = readRope({ rope_scaling: { type: 'yarn', ...yarn4, mscale_all_dim: 1, mscale: 1 } }, 16, 'c');
+  expect(rope).toMatchObject({ type: 'yarn', mscaleAllDim: 1, attentionFactor: 1 });
+});
+
+describe('a config that is not understood is refused by name', () => {
+  const refused: [config: Record<string, unknown>, headDim: number, names: RegExp][] = [
+    [
+      { rope_scaling: { rope_type: 'longrope', short_factor: [1] } },
+      64,
+      /config\.json.*rope_scaling.*"longrope"/,
+    ],
+    [{ rope_scaling: { rope_type: 'llama3', factor: 8 } }, 64, /"llama3"/],
+    [{ rope_scaling: { type: 'mrope', mrope_section: [16, 24, 24] } }, 64, /"mrope"/],
+    [{ rope_scaling: { type: 'mrope', rope_type: 'default', mrope_section: [1] } }, 64, /"default".*"mrope"/],
+    [{ rope_scaling: { rope_type: 'default', mrope_section: [16] } }, 64, /mrope_section is \[16\]/],
+    [{ rope_parameters: { full_attention: { rope_type: 'default' } } }, 64, /full_attention/],
+    [{ rope_scaling: { type: 'dynamic', alpha: 1000, factor: 1 } }, 64, /alpha is 1000/],
+    [{ rope_scaling: { type: 'linear' } }, 64, /factor is undefined/],
+    [{ rope_scaling: { type: 'linear', factor: '4' } }, 64, /factor is "4"/],
+    [{ rope_scaling: { type: 'linear', factor: 0.5 } }, 64, /factor is 0.5/],
+    [{ rope_scaling: { type: 'dynamic', factor: 2 } }, 64, /max_position_embeddings is undefined/],
+    [{ rope_scaling: { type: 'yarn', ...yarn4, truncate: 'no' } }, 64, /truncate is "no"/],
+    [{ rope_scaling: { type: 'yarn', ...yarn4, finetuned: true } }, 64, /finetuned is true/],
+    [{ rope_scaling: { type: 'toString' } }, 64, /"toString"/],
+    [{ rope_scaling: 'yarn' }, 64, /rope_scaling is "yarn"/],
+    [{ rope_scaling: { type: 'linear', factor: 2 }, rope_parameters: { rope_theta: 1e4 } }, 64, /both/],
+    [{ rope_theta: 0 }, 64, /rope_theta is 0/],
+    [{ rope_theta: Number.NaN }, 64, /rope_theta/],
+    [{ partial_rotary_factor: 0.3 }, 64, /19 of 64/],
+    [{ partial_rotary_factor: 2 }, 64, /128 of 64/],
+  ];
+  test.each(refused)('%j', (config, headDim, names) => {
+    const read = () => readRope(config, headDim, 'config.json');
+    expect(read).toThrow(UnsupportedConfigError);
+    expect(read).toThrow(names);
+  });
+});
