@@ -200,8 +200,11 @@ export type Op =
 export type OpKind = Op['kind'];
 export type OpOf<K extends OpKind> = Extract<Op, { kind: K }>;
 
-/** Tells how a weight is stored; throws when the checkpoint lacks it or contradicts the shape. */
-export type WeightResolver = (names: readonly string[], shape: readonly number[]) => WeightFormat;
+/** Tells how a weight made of these tensors is stored; throws when the checkpoint lacks one or contradicts a shape. */
+export type WeightResolver = (
+  names: readonly string[],
+  shapes: readonly (readonly number[])[],
+) => WeightFormat;
 
 /** An op list under construction. Ops run in the order they were recorded. */
 export interface Graph {
@@ -363,12 +366,10 @@ export class Weights {
     const key = names.join('+');
     const known = this.graph.weights.get(key);
     if (known) return known;
-    let format: WeightFormat | undefined;
-    names.forEach((name, i) => {
-      const shape = isVector ? [rowsOf[i]!] : [rowsOf[i]!, cols];
-      format = this.graph.resolve([name], shape);
-    });
-    if (!format) throw new ShapeError(`${this.path}: a weight needs at least one checkpoint name`);
+    const format = this.graph.resolve(
+      names,
+      rowsOf.map((rows) => (isVector ? [rows] : [rows, cols])),
+    );
     const weight: Weight = {
       key,
       names,

@@ -86,7 +86,8 @@ export function linear(x: Tensor, weight: Weight, bias?: Weight): Tensor {
   expectCols(x, weight.cols, `linear ${weight.key}`);
   if (bias && bias.cols !== weight.rows)
     fail(x.graph, `bias ${bias.key}`, `${bias.cols} values`, `${weight.rows}`);
-  const out = createTensor(x.graph, [rowsOf(x), weight.rows]);
+  const name = weight.names.map((n) => n.replace(/\.weight$/, '')).join('+');
+  const out = createTensor(x.graph, [rowsOf(x), weight.rows], { name });
   record(x.graph, {
     kind: 'linear',
     scope: x.graph.scope,

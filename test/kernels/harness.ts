@@ -89,7 +89,7 @@ export async function runVariants<K extends OpKind>(
     ...gpu.traits,
     maxBindingBytes: problem.maxBindingBytes ?? gpu.traits.maxBindingBytes,
   })) {
-    for (const variant of variants as readonly KernelVariant[]) {
+    for (const variant of variants as unknown as readonly KernelVariant[]) {
       if (problem.only && !problem.only.includes(variant.name)) continue;
       if (!variant.when(op, tier.traits)) continue;
       const label = `${op.kind}:${variant.name} (${tier.name})`;

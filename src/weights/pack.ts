@@ -1,0 +1,78 @@
+/**
+ * @file Bytes of a checkpoint -> packed rows of a weight format, on the CPU. The common case (same dtype, whole blocks)
+ * passes the bytes through untouched. It must not know the GPU.
+ */
+import { UnsupportedConfigError } from '../errors.ts';
+import type { WeightFormat } from '../graph/graph.ts';
+import type { SafetensorsDtype } from './safetensors.ts';
+
+/** The stored dtype whose bytes are a format's own `data` section. */
+const nativeDtype: Readonly<Record<string, SafetensorsDtype>> = { bf16: 'BF16', f16: 'F16', f32: 'F32' };
+
+type Sections = Record<string, Uint8Array<ArrayBuffer>>;
+
+/**
+ * `bytes` holds `numRows` rows of a tensor (a vector is one row). Rows of a matrix are padded with zeros to what the
+ * format's rows need; vectors are f32 without padding.
+ */
+export function packRows(
+  format: WeightFormat,
+  isVector: boolean,
+  dtype: SafetensorsDtype,
+  bytes: Uint8Array<ArrayBuffer>,
+  numRows: number,
+): Sections {
+  const isNative = nativeDtype[format.name] === dtype;
+  if (!isNative && format.name !== 'f32')
+    throw new UnsupportedConfigError(`${dtype} cannot be packed as ${format.name}`);
+  const data = isNative ? bytes : new Uint8Array(widen(dtype, bytes).buffer);
+  if (isVector) return { data };
+  const itemBytes = format.name === 'f32' ? 4 : 2;
+  const rowBytes = data.length / numRows;
+  const paddedBytes = format.sections[0]!.rowBytes(rowBytes / itemBytes);
+  if (paddedBytes === rowBytes) return { data };
+  const padded = new Uint8Array(paddedBytes * numRows);
+  for (let r = 0; r < numRows; r++)
+    padded.set(data.subarray(r * rowBytes, (r + 1) * rowBytes), r * paddedBytes);
+  return { data: padded };
+}
+
+const halfTable = new Float32Array(65536);
+const halves = { isFilled: false };
+
+/** float16 bits -> value, by table: exact for every pattern. */
+function f16Value(bits: number): number {
+  if (!halves.isFilled) {
+    for (let i = 0; i < 65536; i++) {
+      const sign = i & 0x8000 ? -1 : 1;
+      const exponent = (i >>> 10) & 31;
+      const mantissa = i & 1023;
+      if (exponent === 31) halfTable[i] = mantissa ? Number.NaN : sign * Number.POSITIVE_INFINITY;
+      else
+        halfTable[i] =
+          exponent === 0 ? sign * mantissa * 2 ** -24 : sign * (1 + mantissa / 1024) * 2 ** (exponent - 15);
+    }
+    halves.isFilled = true;
+  }
+  return halfTable[bits]!;
+}
+
+/** Values of any float dtype as f32; exact but for F64. */
+function widen(dtype: SafetensorsDtype, bytes: Uint8Array): Float32Array<ArrayBuffer> {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  switch (dtype) {
+    case 'F32':
+      return Float32Array.from({ length: bytes.length / 4 }, (_, i) => view.getFloat32(i * 4, true));
+    case 'F64':
+      return Float32Array.from({ length: bytes.length / 8 }, (_, i) => view.getFloat64(i * 8, true));
+    case 'F16':
+      return Float32Array.from({ length: bytes.length / 2 }, (_, i) => f16Value(view.getUint16(i * 2, true)));
+    case 'BF16': {
+      const words = new Uint32Array(bytes.length / 2);
+      for (let i = 0; i < words.length; i++) words[i] = view.getUint16(i * 2, true) << 16;
+      return new Float32Array(words.buffer);
+    }
+    default:
+      throw new UnsupportedConfigError(`${dtype} is not a float dtype that can be widened`);
+  }
+}
