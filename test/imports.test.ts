@@ -1,0 +1,159 @@
+/**
+ * @file Enforces who may import whom (the rooms and arrows of CONTRIBUTING.md). A room is a folder, or a single file
+ * that stands for itself; the first row that a path starts with is its room.
+ */
+import { existsSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { findCycle, type Import, importsOf, readImports, sourceFiles, targetOf } from './import-graph.ts';
+
+const ROOT = resolve(import.meta.dirname, '..');
+const FOLDERS = ['src', 'kernels', 'tokenizer', 'examples', 'bench'];
+
+interface Room {
+  path: string;
+  /** What it may import besides itself: a file, a folder (ends with a slash), or files of one kind in it (`*`). */
+  imports: readonly string[];
+  /** The same, with `import type` only. */
+  types?: readonly string[];
+  /** npm packages and Node's own modules it may import; undefined leaves it free. */
+  packages?: readonly string[];
+}
+
+const ERRORS = 'src/errors.ts';
+
+const ROOMS: readonly Room[] = [
+  { path: 'tokenizer/', imports: [], packages: ['@huggingface/jinja'] },
+  {
+    path: 'kernels/',
+    imports: [],
+    types: ['src/gpu/kernel.ts', 'src/graph/graph.ts'],
+    packages: [],
+  },
+  { path: ERRORS, imports: [], packages: [] },
+  { path: 'src/graph/', imports: [ERRORS], packages: [] },
+  { path: 'src/gpu/', imports: [ERRORS], types: ['src/graph/graph.ts'], packages: ['wgsl-preprocessor'] },
+  { path: 'src/models/', imports: [ERRORS, 'src/graph/'], packages: [] },
+  {
+    path: 'src/weights/',
+    imports: [ERRORS, 'src/gpu/', 'kernels/weights/*.wgsl'],
+    types: ['src/graph/graph.ts'],
+    packages: [],
+  },
+  {
+    path: 'src/engine/',
+    imports: [ERRORS, 'src/graph/', 'src/models/', 'src/weights/', 'src/gpu/', 'kernels/'],
+    types: ['tokenizer/'],
+    packages: [],
+  },
+  { path: 'src/chat/', imports: [ERRORS, 'src/engine/', 'tokenizer/'], packages: [] },
+  {
+    path: 'src/index.ts',
+    imports: [ERRORS, 'src/chat/', 'src/engine/'],
+    types: ['src/', 'tokenizer/'],
+    packages: [],
+  },
+  { path: 'src/node.ts', imports: [ERRORS, 'src/weights/source.ts'], packages: ['node:', 'webgpu'] },
+  { path: 'examples/kernel-lab/', imports: ['src/', 'kernels/', 'tokenizer/'] },
+  { path: 'examples/', imports: ['src/index.ts', 'src/node.ts'] },
+  { path: 'bench/', imports: ['src/', 'kernels/', 'tokenizer/'] },
+];
+
+function violation(file: string, { specifier, isType, line }: Import): string | undefined {
+  const where = `${file}:${line} imports ${specifier}`;
+  const room = ROOMS.find(({ path }) => file.startsWith(path));
+  if (!room) return `${file} is in no room; give it a row in the table of test/imports.test.ts`;
+  const target = targetOf(file, specifier);
+  if (target === undefined) {
+    const isAllowed = room.packages?.some((name) => specifier.startsWith(name)) ?? true;
+    return isAllowed
+      ? undefined
+      : `${where}: ${room.path} imports ${list(room.packages)} of outside packages`;
+  }
+  if (!existsSync(resolve(ROOT, target))) return `${where}, which does not exist`;
+  const mayImport = [room.path, ...room.imports];
+  if (mayImport.some((pattern) => matches(target, pattern))) return undefined;
+  if (room.types?.some((pattern) => matches(target, pattern))) {
+    return isType ? undefined : `${where}: ${room.path} takes only types from there (write \`import type\`)`;
+  }
+  return `${where}: ${room.path} imports ${list(room.imports)}, and types of ${list(room.types)}`;
+}
+
+function matches(path: string, pattern: string): boolean {
+  const [start = '', end] = pattern.split('*');
+  if (end !== undefined) return path.startsWith(start) && path.endsWith(end);
+  return pattern.endsWith('/') ? path.startsWith(pattern) : path === pattern;
+}
+
+const list = (names: readonly string[] = []) => names.join(', ') || 'nothing';
+
+describe('import rules', () => {
+  const files = FOLDERS.filter((folder) => existsSync(resolve(ROOT, folder))).flatMap((folder) =>
+    sourceFiles(ROOT, folder),
+  );
+
+  test('every room imports only what its row allows', () => {
+    const violations = files.flatMap((file) =>
+      readImports(ROOT, file).flatMap((one) => violation(file, one) ?? []),
+    );
+    expect(violations).toEqual([]);
+  });
+
+  test('no file imports itself through others, not even for types', () => {
+    const targets = (file: string) =>
+      readImports(ROOT, file).flatMap(({ specifier }) => targetOf(file, specifier) ?? []);
+    const cycle = findCycle(new Map(files.map((file) => [file, targets(file)])));
+    expect(cycle?.join(' -> ')).toBeUndefined();
+  });
+});
+
+describe('the checker', () => {
+  const forms = {
+    "import { a } from './x.ts';": false,
+    "import type { A } from './x.ts';": true,
+    "import { type A } from './x.ts';": false,
+    "import './x.ts';": false,
+    "export * from './x.ts';": false,
+    "export { a } from './x.ts';": false,
+    "export type { A } from './x.ts';": true,
+    "const a = await import('./x.ts');": false,
+    "type A = import('./x.ts').A;": true,
+    "new Worker(new URL('./x.ts', import.meta.url));": false,
+  };
+
+  test.each(Object.entries(forms))('sees %s', (code, isType) => {
+    expect(importsOf('a.ts', `// from './comment.ts'\nconst text = "import './text.ts'";\n${code}`)).toEqual([
+      { specifier: './x.ts', isType, line: 3 },
+    ]);
+  });
+
+  test.each([
+    ['src/models/qwen3.ts', '../../kernels/linear/linear.ts', false],
+    ['src/graph/ops.ts', '../gpu/kernel.ts', true],
+    ['kernels/linear/linear.ts', '../../src/gpu/kernel.ts', false],
+    ['tokenizer/tokenizer.ts', '../src/errors.ts', false],
+    ['src/weights/formats.ts', '../../kernels/weights/index.ts', true],
+    ['src/gpu/device.ts', 'node:fs', false],
+    ['src/engine/generate.ts', './nothing.ts', false],
+  ])('reports %s importing %s', (file, specifier, isType) => {
+    expect(violation(file, { specifier, isType, line: 1 })).toContain(`${file}:1 imports ${specifier}`);
+  });
+
+  test('names the files of a cycle', () => {
+    const graph = new Map([
+      ['a', ['b']],
+      ['b', ['c', 'd']],
+      ['c', []],
+      ['d', ['b']],
+    ]);
+    expect(findCycle(graph)).toEqual(['b', 'd', 'b']);
+    expect(
+      findCycle(
+        new Map([
+          ['a', ['b', 'c']],
+          ['b', ['c']],
+        ]),
+      ),
+    ).toBeUndefined();
+  });
+});
