@@ -37,8 +37,8 @@ export function openSource(from: SourceLike): Source {
 
 /** instanceof for a class that exists only in browsers. */
 function isA(className: 'FileSystemDirectoryHandle' | 'DataTransfer' | 'FileList', value: object): boolean {
-  const constructor = (globalThis as Record<string, unknown>)[className];
-  return typeof constructor === 'function' && value instanceof constructor;
+  const theClass = (globalThis as Record<string, unknown>)[className];
+  return typeof theClass === 'function' && value instanceof theClass;
 }
 
 function describe(value: unknown): string {

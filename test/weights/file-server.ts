@@ -1,0 +1,106 @@
+/** @file A real HTTP server over files in memory, well behaved or not, for tests of URL sources. */
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+
+export interface Request {
+  name: string;
+  /** Path and query as sent. */
+  url: string;
+  range: { begin: number; end: number } | undefined;
+  /** How many requests came before this one. */
+  index: number;
+}
+
+export interface Behaviour {
+  /** Whether Range is understood; true when not given. */
+  ranges?: boolean;
+  /** Breaks the connection after this many bytes of the body. */
+  cutAfter?: (request: Request) => number | undefined;
+  /** Answers in place of the server; returns whether it did. */
+  answer?: (request: Request, response: ServerResponse) => boolean;
+  /** More headers for every answer that holds a file. */
+  headers?: (request: Request) => Record<string, string>;
+}
+
+export interface FileServer {
+  url: string;
+  requests: Request[];
+  /** Bytes of bodies handed to the network so far. */
+  sentBytes(): number;
+  /** Answers that are neither complete nor broken off. */
+  numOpen(): number;
+  close(): Promise<void>;
+}
+
+export async function serve(files: Map<string, Uint8Array>, behaviour: Behaviour = {}): Promise<FileServer> {
+  const requests: Request[] = [];
+  let numSent = 0;
+  let numOpen = 0;
+
+  const server = createServer((incoming, response) => {
+    void handle(incoming, response);
+  });
+
+  async function handle(incoming: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { pathname } = new URL(incoming.url!, 'http://localhost');
+    const range = behaviour.ranges === false ? undefined : parseRange(incoming.headers.range);
+    const name = decodeURIComponent(pathname.slice(1));
+    const request = { name, url: incoming.url!, range, index: requests.length };
+    requests.push(request);
+    if (behaviour.answer?.(request, response)) return;
+    const file = files.get(name);
+    if (!file) {
+      response.writeHead(404).end('not found');
+      return;
+    }
+    if (range && range.begin >= file.length) {
+      response.writeHead(416, { 'Content-Range': `bytes */${file.length}` }).end();
+      return;
+    }
+    const end = Math.min(range?.end ?? file.length, file.length);
+    const body = file.subarray(range?.begin ?? 0, end);
+    const headers: Record<string, string> = { 'Content-Length': String(body.length) };
+    if (range) headers['Content-Range'] = `bytes ${range.begin}-${end - 1}/${file.length}`;
+    response.writeHead(range ? 206 : 200, { ...headers, ...behaviour.headers?.(request) });
+    await send(response, body, behaviour.cutAfter?.(request));
+  }
+
+  async function send(
+    response: ServerResponse,
+    body: Uint8Array,
+    cutAfter: number | undefined,
+  ): Promise<void> {
+    numOpen += 1;
+    const closed = new Promise<void>((resolve) => {
+      response.once('close', () => {
+        numOpen -= 1;
+        resolve();
+      });
+    });
+    const length = Math.min(cutAfter ?? body.length, body.length);
+    for (let begin = 0; begin < length && !response.destroyed; begin += 16384) {
+      const chunk = body.subarray(begin, Math.min(begin + 16384, length));
+      numSent += chunk.length;
+      await Promise.race([closed, new Promise((resolve) => response.write(chunk, resolve))]);
+    }
+    if (length < body.length) response.destroy();
+    else response.end();
+  }
+
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    requests,
+    sentBytes: () => numSent,
+    numOpen: () => numOpen,
+    async close() {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
+
+function parseRange(header: string | undefined): { begin: number; end: number } | undefined {
+  const match = /^bytes=(\d+)-(\d+)$/.exec(header ?? '');
+  return match ? { begin: Number(match[1]), end: Number(match[2]) + 1 } : undefined;
+}
