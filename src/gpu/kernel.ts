@@ -96,6 +96,13 @@ export function weightBindings(weight: Weight): Record<string, WeightBinding> {
   );
 }
 
+/** The binding of a vector (a norm, a bias): f32, padded with zeros to a multiple of 4. */
+export const vectorBinding = (weight: Weight): WeightBinding => ({
+  weight,
+  section: 'data',
+  type: 'vec4<f32>',
+});
+
 /** The matrix of an op that is split by rows, if it has one. */
 export function matrixOf(op: Op): Weight | undefined {
   return op.kind === 'linear' || op.kind === 'embed' ? op.weights.weight : undefined;
@@ -104,14 +111,17 @@ export function matrixOf(op: Op): Weight | undefined {
 /** Boundaries between parts are multiples of this, so that a tile never crosses one. */
 const PART_ROWS = 256;
 
-/** Splits a weight by rows so that every section of a part fits one binding. */
+/** What is left when not even PART_ROWS fit: kernels may write the outputs of four rows at once. */
+const LEAST_PART_ROWS = 4;
+
+/** Splits a weight by rows so that every section of a part fits one binding. Every part begins at a multiple of 4. */
 export function splitRows(weight: Weight, maxBindingBytes: number): WeightPart[] {
   const rowBytes = Math.max(...weight.format.sections.map((s) => s.rowBytes(weight.cols)));
   const fitting = Math.floor(maxBindingBytes / rowBytes);
   const step =
     fitting >= weight.rows
       ? weight.rows
-      : Math.max(2, Math.floor(fitting / PART_ROWS) * PART_ROWS || fitting & ~1);
+      : Math.max(LEAST_PART_ROWS, Math.floor(fitting / PART_ROWS) * PART_ROWS || fitting & -LEAST_PART_ROWS);
   const parts: WeightPart[] = [];
   for (let begin = 0; begin < weight.rows; begin += step) {
     parts.push({ index: parts.length, begin, rows: Math.min(step, weight.rows - begin) });

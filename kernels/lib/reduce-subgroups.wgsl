@@ -1,0 +1,31 @@
+// Sums over all lanes of a workgroup, within subgroups first; twin of reduce-workgroup.wgsl.
+// totals[s] = sum over lanes of values[s], the same bits in every lane and every run.
+// WGSL does not say which lanes form a subgroup. So the first invocation of each leaves its sum at its own lane, all
+// others leave 0 at theirs, and every subgroup adds up all lanes: right for any subgroup size and any order of lanes.
+// Expects: num_lanes (a power of two, the workgroup size), num_sums. Call it once: its memory is not guarded for reuse.
+struct Invocation {
+  @builtin(local_invocation_index) lane: u32,
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(subgroup_invocation_id) subgroup_lane: u32,
+  @builtin(subgroup_size) subgroup_size: u32,
+}
+
+var<workgroup> partial: array<f32, num_sums * num_lanes>;
+
+fn sum_lanes(values: array<f32, num_sums>, at: Invocation) -> array<f32, num_sums> {
+  var totals = values;
+  for (var s = 0u; s < num_sums; s++) {
+    let sum = subgroupAdd(totals[s]);
+    partial[s * num_lanes + at.lane] = select(0.0, sum, at.subgroup_lane == 0u);
+  }
+  workgroupBarrier();
+  let stride = min(at.subgroup_size, num_lanes);
+  for (var s = 0u; s < num_sums; s++) {
+    var sum = 0.0;
+    for (var lane = at.subgroup_lane; lane < num_lanes; lane += stride) {
+      sum += partial[s * num_lanes + lane];
+    }
+    totals[s] = subgroupAdd(sum);
+  }
+  return totals;
+}

@@ -1,0 +1,42 @@
+/** @file What every linear kernel shares: the WGSL at its end, and the bindings and constants that it needs. */
+import { type Binding, type Const, vectorBinding, type WeightPart, wgslFile } from '../../src/gpu/kernel.ts';
+import type { LinearOp } from '../../src/graph/graph.ts';
+import epilogueText from './epilogue.wgsl?raw';
+
+export const epilogueFile = wgslFile('kernels/linear/epilogue.wgsl', epilogueText);
+
+/** Flags, constants, aliases and bindings of epilogue.wgsl; `out` comes last of the bindings. */
+export function epilogue(
+  op: LinearOp,
+  part: WeightPart,
+): {
+  flags: Record<string, boolean>;
+  consts: Record<string, Const>;
+  aliases: Record<string, string>;
+  bindings: Record<string, Binding>;
+} {
+  const { residual } = op.inputs;
+  const { bias } = op.weights;
+  const { out } = op.outputs;
+  const hasSwiglu = op.attrs.activation === 'swiglu';
+  // Four weight rows are two columns with swiglu, else four.
+  const width = hasSwiglu ? 2 : 4;
+  const type = `vec${width}<f32>`;
+  return {
+    flags: { bias: bias !== undefined, residual: residual !== undefined, swiglu: hasSwiglu },
+    consts: {
+      part_begin: part.begin,
+      out_stride: out.rowStride / width,
+      ...(residual && {
+        residual_offset: residual.offset / width,
+        residual_stride: residual.rowStride / width,
+      }),
+    },
+    aliases: { out_vec: type },
+    bindings: {
+      ...(bias && { bias: vectorBinding(bias) }),
+      ...(residual && { residual: { tensor: residual, type } }),
+      out: { tensor: out, type, access: 'read_write' },
+    },
+  };
+}

@@ -1,0 +1,30 @@
+// The end of a linear: bias, swiglu, residual, store. Written for four neighbouring weight rows at once.
+//   y = sums (+ bias);  out = y, or silu(y[2i]) * y[2i + 1] (swiglu);  out += residual
+// Layout: weight row n of the part is output column part_begin + n (half of that with swiglu), so four weight rows are one
+//   out_vec, vec4<f32> or vec2<f32>. Columns behind the last one are padding and may be overwritten.
+// Expects: part_begin (a multiple of 4), alias out_vec, out: array<out_vec>, out_stride (in out_vecs);
+//   #if bias: bias: array<vec4<f32>>; #if residual: residual: array<out_vec>, residual_offset, residual_stride.
+#if swiglu
+fn swiglu(gate: f32, up: f32) -> f32 {
+  // exp must stay finite: WGSL leaves infinity undefined. A NaN gate stays NaN through the numerator.
+  return gate / (1.0 + exp(min(-gate, 80.0))) * up;
+}
+#endif
+
+// `n`: the first of the four weight rows of the part, a multiple of 4.
+fn write_outputs(row: u32, n: u32, sums: vec4<f32>) {
+  let column = (part_begin + n) / 4u;
+  var y = sums;
+#if bias
+  y += bias[column];
+#endif
+#if swiglu
+  var value = vec2(swiglu(y.x, y.y), swiglu(y.z, y.w));
+#else
+  var value = y;
+#endif
+#if residual
+  value += residual[residual_offset + row * residual_stride + column];
+#endif
+  out[row * out_stride + column] = value;
+}
