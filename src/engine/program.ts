@@ -38,8 +38,8 @@ export interface Dispatch {
 export interface Program {
   readonly plan: Plan;
   readonly dispatches: readonly Dispatch[];
-  /** Replays every dispatch of a step in one compute pass. */
-  encode(encoder: GPUCommandEncoder, step: Step): void;
+  /** Replays dispatches [begin, end) of a step in one compute pass. */
+  encode(encoder: GPUCommandEncoder, step: Step, begin: number, end: number): void;
 }
 
 /** Op kind -> name of the variant to use wherever its `when` holds. */
@@ -110,10 +110,11 @@ export async function createProgram(
   return {
     plan,
     dispatches,
-    encode(encoder, step) {
+    encode(encoder, step, begin, end) {
       const pass = encoder.beginComputePass();
       let bound: GPUComputePipeline | undefined;
-      for (const { pipeline, bindGroup, grid } of dispatches) {
+      for (let i = begin; i < end; i++) {
+        const { pipeline, bindGroup, grid } = dispatches[i]!;
         const [x, y, z] = grid(step);
         if (x * y * z === 0) continue;
         if (pipeline !== bound) pass.setPipeline(pipeline);

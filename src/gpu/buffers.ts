@@ -75,11 +75,14 @@ export async function readBuffer(
 export interface ReadbackRing {
   /** Encodes the copy; the returned function, called after submit, resolves to the bytes. At most `depth` may be unread. */
   copy(encoder: GPUCommandEncoder, source: GPUBuffer): () => Promise<Uint32Array>;
+  dispose(): void;
 }
 
 export function createReadbackRing(pool: BufferPool, bytes: number, depth: number): ReadbackRing {
-  const free = Array.from({ length: depth }, (_, i) => pool.readback(`readback ${i}`, bytes));
+  const all = Array.from({ length: depth }, (_, i) => pool.readback(`readback ${i}`, bytes));
+  const free = [...all];
   return {
+    dispose: () => all.forEach(pool.destroy),
     copy(encoder, source) {
       const staging = free.pop();
       if (!staging) throw new RangeError(`more than ${depth} readbacks are waiting`);

@@ -7,6 +7,8 @@ import { wgsl as preprocess } from 'wgsl-preprocessor/wgsl-preprocessor.js';
 import { ShaderCompileError } from '../errors.ts';
 import type { Op, OpKind, OpOf, Tensor, Weight, WgslFile } from '../graph/graph.ts';
 
+export type { WgslFile } from '../graph/graph.ts';
+
 /** What a kernel may depend on when it chooses its shape. */
 export interface DeviceTraits {
   readonly f16: boolean;

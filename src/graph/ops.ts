@@ -21,12 +21,6 @@ export interface KvCache {
   readonly values: Tensor;
 }
 
-export interface Rope {
-  /** f32 [rows, 2 * half], written by the host before every step. */
-  readonly angles: Tensor;
-  readonly pairing: RopePairing;
-}
-
 const rowsOf = (t: Tensor): number => t.shape[0]!;
 
 function fail(graph: Graph, what: string, found: string, wanted: string): never {
@@ -110,8 +104,8 @@ export function splitHeads(x: Tensor, heads: readonly number[], headDim: number)
   });
 }
 
-/** Rotates the first `2 * half` values of every head. */
-export function rope(x: Tensor, { angles, pairing }: Rope): Tensor {
+/** Rotates the first `2 * half` values of every head; angles f32 [rows, 2 * half] are written by the host before every step. */
+export function rope(x: Tensor, angles: Tensor, pairing: RopePairing = 'half'): Tensor {
   const [rows, , headDim] = expectHeads(x, 'rope');
   if (rowsOf(angles) !== rows || rowSize(angles) > headDim) {
     fail(x.graph, 'rope angles', `[${angles.shape}]`, `[${rows}, at most ${headDim}]`);

@@ -1,6 +1,5 @@
 /** @file What a model family is. Families are pure: shapes, names and ops; no kernel, no weight format, no device. */
 import type { Tensor, Weights } from '../graph/graph.ts';
-import type { Rope } from '../graph/ops.ts';
 import type { RopeScaling } from '../graph/rope.ts';
 
 /** What the engine needs to know of any model. */
@@ -19,7 +18,8 @@ export interface Run {
   readonly kvDtype: 'f16' | 'f32';
   /** Logits of the step's last row, or of every row. */
   readonly logits: 'last' | 'all';
-  readonly rope: Rope;
+  /** Rotary tables of the step's rows, f32 [rows, rotated values per head]. */
+  readonly angles: Tensor;
 }
 
 export interface ModelFamily<Config extends ModelConfig = ModelConfig> {

@@ -27,7 +27,7 @@ function attention(x: Tensor, w: Weights, cfg: DecoderConfig, run: Run, layer: n
     Tensor,
   ];
   const cache = kvCache(x.graph, layer, run.capacity, kvHeads, headDim, run.kvDtype);
-  const qr = rope(q, run.rope);
-  const attended = attend(qr, appendKv(cache, rope(k, run.rope), v), headDim ** -0.5);
+  const qr = rope(q, run.angles);
+  const attended = attend(qr, appendKv(cache, rope(k, run.angles), v), headDim ** -0.5);
   return linear(attended, w.matrix(['o_proj'], [cfg.hiddenSize], heads * headDim));
 }

@@ -28,8 +28,8 @@ function attention(x: Tensor, w: Weights, cfg: DecoderConfig, run: Run, layer: n
   ];
   const headNorm = (name: string) => w.vector([`${name}.weight`], [headDim]);
   const cache = kvCache(x.graph, layer, run.capacity, kvHeads, headDim, run.kvDtype);
-  const qr = rope(rmsNorm(q, headNorm('q_norm'), cfg.rmsNormEps), run.rope);
-  const kr = rope(rmsNorm(k, headNorm('k_norm'), cfg.rmsNormEps), run.rope);
+  const qr = rope(rmsNorm(q, headNorm('q_norm'), cfg.rmsNormEps), run.angles);
+  const kr = rope(rmsNorm(k, headNorm('k_norm'), cfg.rmsNormEps), run.angles);
   const bias = cfg.attentionBias ? w.vector(['o_proj.bias'], [cfg.hiddenSize]) : undefined;
   return linear(
     attend(qr, appendKv(cache, kr, v), headDim ** -0.5),

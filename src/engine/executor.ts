@@ -1,0 +1,152 @@
+/**
+ * @file The buffers and programs of one session: step uniform, slots shared by all programs (only one runs at a time),
+ * session tensors shared by name. Runs steps; it must not know models, text or sampling rules.
+ */
+import type { GpuContext } from '../gpu/device.ts';
+import type { KernelTable, Step } from '../gpu/kernel.ts';
+import { type Tensor, tensorBytes } from '../graph/graph.ts';
+import type { Plan } from '../graph/plan.ts';
+import type { GpuWeights } from '../weights/upload.ts';
+import { createProgram, type ForcedVariants, type Program } from './program.ts';
+
+export interface ExecutorOptions {
+  forced?: ForcedVariants;
+  signal?: AbortSignal;
+  /** Submit op by op, so that an error names its op. */
+  eager?: boolean;
+}
+
+export interface Executor<Name extends string = string> {
+  readonly programs: Readonly<Record<Name, Program>>;
+  /** The buffer of a session tensor. */
+  session(name: string): GPUBuffer;
+  /** The buffer of a step tensor of a program, for reading after a step. */
+  stepBuffer(name: Name, tensor: Tensor): GPUBuffer;
+  /**
+   * Submits one step of a program. `copyResult` may encode copies after it. With `until`, only the ops before that
+   * index of the program's dispatches run.
+   */
+  submit(
+    name: Name,
+    step: Step,
+    options?: { until?: number; after?: (encoder: GPUCommandEncoder) => void },
+  ): void;
+  readonly counts: { submits: number; dispatches: number };
+  dispose(): void;
+}
+
+export async function createExecutor<Name extends string>(
+  gpu: GpuContext,
+  weights: GpuWeights,
+  plans: Readonly<Record<Name, Plan>>,
+  table: KernelTable,
+  { forced, signal, eager = false }: ExecutorOptions = {},
+): Promise<Executor<Name>> {
+  const { device, buffers } = gpu;
+  const owned: GPUBuffer[] = [];
+  const own = (buffer: GPUBuffer): GPUBuffer => {
+    owned.push(buffer);
+    return buffer;
+  };
+  const dispose = (): void => {
+    owned.forEach(buffers.destroy);
+  };
+  const names = Object.keys(plans) as Name[];
+  try {
+    const stepUniform = own(buffers.uniform('step', 16));
+    const slotBuffers = largestFirst(Object.values<Plan>(plans)).map((bytes, i) =>
+      own(buffers.storage(`slot ${i}`, bytes)),
+    );
+    const sessionBuffers = new Map<string, GPUBuffer>();
+    for (const [name, bytes] of sessionSizes(Object.values<Plan>(plans))) {
+      sessionBuffers.set(name, own(buffers.storage(name, bytes)));
+    }
+    gpu.throwIfFaulty();
+    const bufferOf = (plan: Plan): ((tensor: Tensor) => GPUBuffer) => {
+      const order = slotOrder(plan);
+      return (tensor) =>
+        tensor.lifetime === 'session'
+          ? sessionBuffers.get(tensor.name)!
+          : slotBuffers[order.indexOf(plan.slotOf.get(tensor)!)]!;
+    };
+    const entries = await Promise.all(
+      names.map(async (name) => {
+        const plan = plans[name];
+        const resources = { step: stepUniform, tensor: bufferOf(plan), weight: weights.buffer };
+        return [name, await createProgram(gpu, plan, table, resources, { forced, signal })] as const;
+      }),
+    );
+    gpu.throwIfFaulty();
+    const programs = Object.fromEntries(entries) as Record<Name, Program>;
+    const words = new Uint32Array(4);
+    const counts = { submits: 0, dispatches: 0 };
+    return {
+      programs,
+      counts,
+      dispose,
+      session: (name) => sessionBuffers.get(name)!,
+      stepBuffer: (name, tensor) => bufferOf(plans[name])(tensor),
+      submit<T>(
+        name: Name,
+        step: Step,
+        { until, after }: { until?: number; after?: (encoder: GPUCommandEncoder) => T } = {},
+      ) {
+        gpu.throwIfFaulty();
+        words[0] = step.rows;
+        words[1] = step.position;
+        device.queue.writeBuffer(stepUniform, 0, words);
+        const program = programs[name];
+        const end = until ?? program.dispatches.length;
+        if (eager) {
+          for (let i = 0; i < end; i++) submitOne(program.dispatches[i]!.label, i, i + 1);
+        }
+        const encoder = device.createCommandEncoder();
+        if (!eager) program.encode(encoder, step, 0, end);
+        const given = after?.(encoder);
+        device.queue.submit([encoder.finish()]);
+        counts.submits++;
+        counts.dispatches += end;
+        return given as T;
+
+        function submitOne(label: string, begin: number, stop: number): void {
+          const single = device.createCommandEncoder({ label });
+          program.encode(single, step, begin, stop);
+          device.queue.submit([single.finish({ label })]);
+        }
+      },
+    };
+  } catch (error) {
+    dispose();
+    throw error;
+  }
+}
+
+/** A plan's slots from the largest to the smallest, so that programs can share one set of buffers. */
+function slotOrder(plan: Plan): number[] {
+  return plan.slots.map((_, i) => i).sort((a, b) => plan.slots[b]!.bytes - plan.slots[a]!.bytes || a - b);
+}
+
+/** Bytes of each shared slot: the i-th is as large as the i-th largest of any plan. */
+function largestFirst(plans: readonly Plan[]): number[] {
+  const sizes: number[] = [];
+  for (const plan of plans) {
+    slotOrder(plan).forEach((slot, i) => {
+      sizes[i] = Math.max(sizes[i] ?? 0, plan.slots[slot]!.bytes);
+    });
+  }
+  return sizes;
+}
+
+function sessionSizes(plans: readonly Plan[]): Map<string, number> {
+  const sizes = new Map<string, number>();
+  for (const plan of plans) {
+    for (const t of plan.sessionTensors) sizes.set(t.name, Math.max(sizes.get(t.name) ?? 0, tensorBytes(t)));
+  }
+  return sizes;
+}
+
+/** Bytes that the buffers of these programs take together, without weights: shared slots, and session tensors. */
+export function executorBytes(plans: readonly Plan[]): { activationBytes: number; sessionBytes: number } {
+  const sum = (values: Iterable<number>): number => [...values].reduce((a, b) => a + b, 0);
+  return { activationBytes: sum(largestFirst(plans)), sessionBytes: sum(sessionSizes(plans).values()) };
+}
