@@ -41,13 +41,14 @@ export interface Checkpoint {
  * @throws CorruptCheckpointError when the files contradict themselves or each other
  */
 export async function openCheckpoint(source: Source, options: ReadOptions = {}): Promise<Checkpoint> {
-  const [config, generationConfig, index, single] = await Promise.all([
-    readJson(source, CONFIG_FILE, options),
+  // First and alone: where this cannot be read, asking for the rest tells nothing more.
+  const config = await readJson(source, CONFIG_FILE, options);
+  if (!config) throw await missing(source, CONFIG_FILE, options);
+  const [generationConfig, index, single] = await Promise.all([
     readJson(source, GENERATION_CONFIG_FILE, options),
     source.readFile(INDEX_FILE, options),
     source.readStart(SINGLE_FILE, FIRST_READ_BYTES, options),
   ]);
-  if (!config) throw await missing(source, CONFIG_FILE, options);
   // A single file wins over an index beside it, as in transformers.
   const entries =
     single || !index

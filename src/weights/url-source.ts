@@ -5,6 +5,15 @@
  */
 import { CorruptCheckpointError, InvalidInputError, SourceError } from '../errors.ts';
 import {
+  checkResponse,
+  findHiddenAnswer,
+  HiddenAnswerError,
+  noAnswer,
+  reason,
+  shownUrl,
+  TemporaryError,
+} from './http.ts';
+import {
   type ByteRange,
   type Cursor,
   checkFileSize,
@@ -25,18 +34,8 @@ export interface UrlSourceOptions {
 
 /** Retries in a row without a new byte before giving up. */
 const MAX_RETRIES = 4;
-/** A site that never answered is more likely wrong, or closed to this page, than busy: say so soon. */
-const MAX_RETRIES_BEFORE_FIRST_ANSWER = 1;
-const MAX_RETRY_AFTER_MS = 60_000;
-
-/** A failure that another try may get over. */
-class TemporaryError extends SourceError {
-  readonly retryAfterMs: number;
-  constructor(message: string, retryAfterMs = 0) {
-    super(message);
-    this.retryAfterMs = retryAfterMs;
-  }
-}
+/** Where a failure is more likely final: a site that never answered, an answer that this page may not see. */
+const MAX_DOUBTFUL_RETRIES = 1;
 
 interface Answer {
   cursor: Cursor;
@@ -56,6 +55,7 @@ export function urlSource(base: string | URL, options: UrlSourceOptions = {}): S
   const retryDelay = options.retryDelay ?? 500;
   const sizes = new Map<string, number>();
   let hasAnswered = false;
+  let hasAnsweredRange = false;
 
   function fileUrl(name: string): URL {
     checkName(name, shownUrl(folder));
@@ -64,22 +64,37 @@ export function urlSource(base: string | URL, options: UrlSourceOptions = {}): S
     return url;
   }
 
+  async function fetchResponse(
+    url: URL,
+    range: ByteRange | undefined,
+    options: ReadOptions,
+  ): Promise<Response> {
+    const { signal = null } = options;
+    const headers: HeadersInit = range ? { Range: `bytes=${range.begin}-${range.end - 1}` } : {};
+    try {
+      return await fetch(url, { headers, signal });
+    } catch (error) {
+      signal?.throwIfAborted();
+      if (range && hasAnswered && !hasAnsweredRange) {
+        // Some servers cannot be asked for ranges at all: they compress the answer although a browser then forbids it,
+        // or do not allow pages of other sites to send the header.
+        const whole = await fetch(url, { signal }).catch(() => undefined);
+        signal?.throwIfAborted();
+        if (whole) return whole;
+      }
+      throw (await findHiddenAnswer(url, options)) ?? noAnswer(url, error);
+    }
+  }
+
   /** One request. Undefined: there is no such file. */
   async function request(
     url: URL,
     range: ByteRange | undefined,
     options: ReadOptions,
   ): Promise<Answer | undefined> {
-    const { signal } = options;
-    const headers: HeadersInit = range ? { Range: `bytes=${range.begin}-${range.end - 1}` } : {};
-    let response: Response;
-    try {
-      response = await fetch(url, { headers, signal: signal ?? null });
-    } catch (error) {
-      signal?.throwIfAborted();
-      throw new TemporaryError(`${shownUrl(url)}: no answer (${reason(error)}). ${connectionHint()}`);
-    }
+    const response = await fetchResponse(url, range, options);
     hasAnswered = true;
+    if (response.status === 206) hasAnsweredRange = true;
     const cursor = createCursor(
       response.body ?? new Blob().stream(),
       range && response.status === 206 ? range.begin : 0,
@@ -116,8 +131,10 @@ export function urlSource(base: string | URL, options: UrlSourceOptions = {}): S
       async failed(error: unknown): Promise<void> {
         signal?.throwIfAborted();
         if (!(error instanceof TemporaryError)) throw error;
-        if (numFailures >= (hasAnswered ? MAX_RETRIES : MAX_RETRIES_BEFORE_FIRST_ANSWER)) {
-          throw new SourceError(`${error.message} Gave up after ${numFailures + 1} tries.`);
+        const isDoubtful = !hasAnswered || error instanceof HiddenAnswerError;
+        if (numFailures >= (isDoubtful ? MAX_DOUBTFUL_RETRIES : MAX_RETRIES)) {
+          error.message += ` Gave up after ${numFailures + 1} tries.`;
+          throw error;
         }
         await sleep(Math.max(error.retryAfterMs, retryDelay * 2 ** numFailures), signal);
         numFailures += 1;
@@ -125,13 +142,19 @@ export function urlSource(base: string | URL, options: UrlSourceOptions = {}): S
     };
   }
 
-  async function withRetries<T>(options: ReadOptions, attempt: () => Promise<T>): Promise<T> {
+  /** For the first look at a file: undefined when it is not there, as far as can be seen. */
+  async function withRetries<T>(options: ReadOptions, attempt: () => Promise<T>): Promise<T | undefined> {
     const retries = createRetries(options);
     for (;;) {
       try {
         return await attempt();
       } catch (error) {
-        await retries.failed(error);
+        try {
+          await retries.failed(error);
+        } catch (final) {
+          if (hasAnswered && final instanceof HiddenAnswerError) return undefined;
+          throw final;
+        }
       }
     }
   }
@@ -218,62 +241,6 @@ export function urlSource(base: string | URL, options: UrlSourceOptions = {}): S
   }
 }
 
-/**
- * Size of the file where the answer tells it, or 'missing' when there is no such file.
- * @throws SourceError for every answer that holds neither the file nor the range
- */
-function checkResponse(
-  response: Response,
-  url: URL,
-  range: ByteRange | undefined,
-): number | undefined | 'missing' {
-  const { status } = response;
-  const where = shownUrl(url);
-  if (status === 404 || status === 410) return 'missing';
-  // Servers of single-page apps answer every unknown path with their page.
-  if (response.ok && response.headers.get('content-type')?.startsWith('text/html')) return 'missing';
-  if (status === 200) return undefined;
-
-  // Pages of other sites see Content-Range only if the server exposes it; without it the status has to do.
-  const contentRange = /^bytes (?:(\d+)-\d+|\*)\/(\d+|\*)$/.exec(response.headers.get('content-range') ?? '');
-  const size = contentRange && contentRange[2] !== '*' ? Number(contentRange[2]) : undefined;
-  if (range && status === 416 && size !== undefined && size <= range.begin) return size;
-  if (range && status === 206) {
-    const encoding = response.headers.get('content-encoding') ?? 'identity';
-    if (encoding !== 'identity') {
-      throw new SourceError(
-        `${where}: the server sent a byte range compressed (${encoding}). Turn compression off for this file.`,
-      );
-    }
-    if (contentRange && Number(contentRange[1]) !== range.begin) {
-      throw new SourceError(
-        `${where}: asked for bytes from ${range.begin}, and the server sent "${contentRange[0]}". It does not serve ` +
-          'byte ranges correctly: use another server.',
-      );
-    }
-    return size;
-  }
-  const found = `${where}: the server answered ${status} ${response.statusText}`.trimEnd();
-  if (status === 408 || status === 425 || status === 429 || status >= 500) {
-    throw new TemporaryError(`${found}. It is busy or has a fault: try again later.`, retryAfter(response));
-  }
-  throw new SourceError(`${found}. ${statusHint(status)}`);
-}
-
-function statusHint(status: number): string {
-  if (status === 401 || status === 403) {
-    return 'The checkpoint is private or gated, or the link has expired (some stores also answer this for a file that is not there).';
-  }
-  return 'Open this address in a browser to see what it says.';
-}
-
-function retryAfter(response: Response): number {
-  const value = response.headers.get('retry-after');
-  if (value === null) return 0;
-  const ms = /^\d+$/.test(value) ? Number(value) * 1000 : Date.parse(value) - Date.now();
-  return Math.min(Math.max(ms || 0, 0), MAX_RETRY_AFTER_MS);
-}
-
 function truncated(url: URL, size: number, end: number): CorruptCheckpointError {
   return new CorruptCheckpointError(
     `${shownUrl(url)}: the file ends at byte ${size}, wanted bytes up to ${end}: it is truncated. Upload it again there, ` +
@@ -293,7 +260,7 @@ async function read<T>(
   } catch (error) {
     signal?.throwIfAborted();
     throw new TemporaryError(
-      `${shownUrl(url)}: the connection broke at byte ${cursor.position} (${reason(error)}). ${connectionHint()}`,
+      `${shownUrl(url)}: the connection broke at byte ${cursor.position} (${reason(error)}). Is the network up?`,
     );
   }
 }
@@ -335,24 +302,6 @@ function parseBase(base: string | URL): URL {
   url.hash = '';
   if (!url.pathname.endsWith('/')) url.pathname += '/';
   return url;
-}
-
-/** A URL as messages show it: without what may be secret. */
-function shownUrl(url: URL): string {
-  return `${url.protocol}//${url.host}${url.pathname}${url.search === '' ? '' : '?…'}`;
-}
-
-/** What fetch says of a failure; Node keeps the telling part in `cause`. */
-function reason(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  return error.cause instanceof Error ? `${error.message}: ${error.cause.message}` : error.message;
-}
-
-function connectionHint(): string {
-  return globalThis.location === undefined
-    ? 'Is the address right and the network up?'
-    : 'Is the address right and the network up? If this page is on another site, the server must allow it: CORS header ' +
-        'Access-Control-Allow-Origin, and Content-Range in Access-Control-Expose-Headers.';
 }
 
 function sleep(ms: number, signal: AbortSignal | undefined): Promise<void> {

@@ -368,7 +368,7 @@ test('whatever headers and index say, a checkpoint opens or is refused with a Co
         expect(error).toBeInstanceOf(CorruptCheckpointError);
       }
     }),
-    { numRuns: 300 },
+    { numRuns: 200 },
   );
   expect(numOpened).toBeGreaterThan(0);
 });
