@@ -1,3 +1,20 @@
 /** @file The public API of shaderloom: the only file that apps import. */
+export { ChatTemplateError, type Tokenizer, TokenizerError } from '../tokenizer/index.ts';
+export { loadModel } from './chat/model.ts';
+export type {
+  ChatDelta,
+  ChatMessage,
+  ChatOptions,
+  ChatResult,
+  ChatStream,
+  GeneratedToken,
+  GenerateResult,
+  Model,
+} from './chat/types.ts';
+export { parseDebugFlags } from './engine/debug.ts';
+export type { Inspected } from './engine/session.ts';
 export * from './engine/types.ts';
 export * from './errors.ts';
+export { sourceFromDrop } from './weights/file-source.ts';
+export { openSource, type SourceLike } from './weights/open-source.ts';
+export type { Source } from './weights/source.ts';

@@ -2,6 +2,7 @@
  * @file The buffers and programs of one session: step uniform, slots shared by all programs (only one runs at a time),
  * session tensors shared by name. Runs steps; it must not know models, text or sampling rules.
  */
+import { allocate } from '../gpu/buffers.ts';
 import type { GpuContext } from '../gpu/device.ts';
 import type { KernelTable, Step } from '../gpu/kernel.ts';
 import { type Tensor, tensorBytes } from '../graph/graph.ts';
@@ -22,15 +23,10 @@ export interface Executor<Name extends string = string> {
   session(name: string): GPUBuffer;
   /** The buffer of a step tensor of a program, for reading after a step. */
   stepBuffer(name: Name, tensor: Tensor): GPUBuffer;
-  /**
-   * Submits one step of a program. `copyResult` may encode copies after it. With `until`, only the ops before that
-   * index of the program's dispatches run.
-   */
-  submit(
-    name: Name,
-    step: Step,
-    options?: { until?: number; after?: (encoder: GPUCommandEncoder) => void },
-  ): void;
+  /** Submits one step of a program, with what `after` encodes behind it, and gives what `after` gives. */
+  submit<T>(name: Name, step: Step, options: { after: (encoder: GPUCommandEncoder) => T }): T;
+  /** Submits a step, or only its first `until` dispatches. */
+  submit(name: Name, step: Step, options?: { until?: number }): void;
   readonly counts: { submits: number; dispatches: number };
   dispose(): void;
 }
@@ -53,14 +49,22 @@ export async function createExecutor<Name extends string>(
   };
   const names = Object.keys(plans) as Name[];
   try {
-    const stepUniform = own(buffers.uniform('step', 16));
-    const slotBuffers = largestFirst(Object.values<Plan>(plans)).map((bytes, i) =>
-      own(buffers.storage(`slot ${i}`, bytes)),
+    const { stepUniform, slotBuffers, sessionBuffers } = await allocate(
+      device,
+      'the KV cache and activations',
+      () => ({
+        stepUniform: own(buffers.uniform('step', 16)),
+        slotBuffers: largestFirst(Object.values<Plan>(plans)).map((bytes, i) =>
+          own(buffers.storage(`slot ${i}`, bytes)),
+        ),
+        sessionBuffers: new Map(
+          [...sessionSizes(Object.values<Plan>(plans))].map(([name, bytes]) => [
+            name,
+            own(buffers.storage(name, bytes)),
+          ]),
+        ),
+      }),
     );
-    const sessionBuffers = new Map<string, GPUBuffer>();
-    for (const [name, bytes] of sessionSizes(Object.values<Plan>(plans))) {
-      sessionBuffers.set(name, own(buffers.storage(name, bytes)));
-    }
     gpu.throwIfFaulty();
     const bufferOf = (plan: Plan): ((tensor: Tensor) => GPUBuffer) => {
       const order = slotOrder(plan);

@@ -4,7 +4,15 @@
  * text, chat templates or files.
  */
 import { kernels } from '../../kernels/index.ts';
-import { packSampling, type SamplingParams, unpackResult } from '../../kernels/sample/layout.ts';
+import {
+  NUM_RESULT_WORDS,
+  packBias,
+  packCounts,
+  packSampling,
+  type SamplingParams,
+  unpackResult,
+  usesCounts,
+} from '../../kernels/sample/layout.ts';
 import { ContextLengthError, InvalidInputError, ModelStateError, NumericalError } from '../errors.ts';
 import { createReadbackRing, readBuffer } from '../gpu/buffers.ts';
 import type { GpuContext } from '../gpu/device.ts';
@@ -27,7 +35,8 @@ export interface TokenOptions {
   sampling: SamplingParams;
   logitBias?: Readonly<Record<number, number>>;
   maxTokens: number;
-  stopTokens: ReadonlySet<number>;
+  /** Asked about every token; false ends the generation with it. */
+  accept: (id: number) => boolean;
   signal?: AbortSignal;
 }
 
@@ -46,7 +55,7 @@ export interface Inspected {
 }
 
 export interface Session {
-  /** Ids that follow `ids`, as they are known; a stop token is yielded last. */
+  /** Ids that follow `ids`, as they are known; the token that is not accepted comes last. */
   generate(ids: readonly number[], options: TokenOptions): AsyncGenerator<number, TokenResult>;
   /** Values of named tensors at every position of `ids`, computed anew with `rows` rows a step. */
   inspect(ids: readonly number[], names: readonly string[], rows: number): Promise<Map<string, Inspected>>;
@@ -55,7 +64,7 @@ export interface Session {
   dispose(): void;
 }
 
-const RESULT_BYTES = 32;
+const RESULT_BYTES = NUM_RESULT_WORDS * 4;
 /** Decode steps submitted before the oldest is read: hides the latency of reading back. A slow adapter gains nothing. */
 const STEPS_IN_FLIGHT = 3;
 
@@ -106,24 +115,12 @@ export async function createSession(
   }
 
   function writeSampling(ids: readonly number[], { sampling, logitBias }: TokenOptions): void {
-    const biased = Object.entries(logitBias ?? {});
-    if (biased.length > 0) {
-      const bias = new Float32Array(vocabSize);
-      for (const [id, value] of biased) {
-        if (!(Number(id) < vocabSize))
-          throw new InvalidInputError(`logitBias names the token ${id}, the vocabulary has ${vocabSize}`);
-        bias[Number(id)] = value;
-      }
-      device.queue.writeBuffer(executor.session('bias'), 0, bias);
-    }
-    const counted = new Uint32Array(vocabSize);
-    for (const id of ids) counted[id] = 0x80000000;
-    device.queue.writeBuffer(executor.session('counts'), 0, counted);
-    device.queue.writeBuffer(
-      executor.session('sampling'),
-      0,
-      packSampling(sampling, { hasBias: biased.length > 0 }),
-    );
+    const hasBias = logitBias !== undefined && Object.keys(logitBias).length > 0;
+    const write = (name: string, words: GPUAllowSharedBufferSource): void =>
+      device.queue.writeBuffer(executor.session(name), 0, words);
+    write('sampling', packSampling({ ...sampling, hasBias }));
+    if (hasBias) write('bias', packBias(vocabSize, logitBias));
+    if (usesCounts(sampling)) write('counts', packCounts(vocabSize, ids));
   }
 
   /** Runs the prompt from `position` on; the last chunk samples, and its result is what the returned promise gives. */
@@ -158,7 +155,7 @@ export async function createSession(
   ): AsyncGenerator<number, TokenResult> {
     checkPrompt(ids, vocabSize, capacity);
     const release = await takeTurn();
-    const { signal, stopTokens } = options;
+    const { signal } = options;
     const pending: Promise<Uint32Array>[] = [];
     const began = performance.now();
     let prefilled = began;
@@ -195,7 +192,7 @@ export async function createSession(
         const words = await pending.shift()!;
         counts.readbacks++;
         const picked = unpackResult(words);
-        if (!picked.isFinite) {
+        if (!picked.isValid) {
           cached.length = 0;
           throw new NumericalError(
             `The model computed NaN or infinite logits at position ${ids.length + numRead}; no token was sampled. Try precision: 'f32', and check the checkpoint.`,
@@ -205,11 +202,16 @@ export async function createSession(
         // The step that consumes this token runs at position ids.length + numRead, if it was submitted.
         if (numSubmitted > numRead + 1) cached.push(picked.token);
         if (signal?.aborted) return finish('abort');
+        const isLast = !options.accept(picked.token);
         yield picked.token;
-        if (stopTokens.has(picked.token)) return finish('stop');
+        if (isLast) return finish('stop');
         if (signal?.aborted) return finish('abort');
       }
       return finish('length');
+    } catch (error) {
+      if (isDisposed) return finish('abort');
+      gpu.throwIfFaulty();
+      throw error;
     } finally {
       await Promise.allSettled(pending);
       Object.assign(counts, executor.counts);

@@ -1,6 +1,4 @@
-/** @file The types that apps see: options, deltas and results of loading, generating and chatting. No behaviour. */
-import type { Tokenizer } from '../../tokenizer/tokenizer.ts';
-
+/** @file The types that apps see of loading and generating: options, usage, what a model is. No behaviour. */
 export interface LoadProgress {
   /** `config`: small files and headers; `weights`: shards stream to the GPU; `compile`: kernels; `ready`. */
   phase: 'config' | 'weights' | 'compile' | 'ready';
@@ -100,57 +98,6 @@ export interface Timings {
   decodeTokensPerSecond: number;
 }
 
-export interface GeneratedToken {
-  id: number;
-  /** Text that this token completes; may be empty while a character or a stop text is incomplete. */
-  text: string;
-}
-
-export interface GenerateResult {
-  ids: number[];
-  text: string;
-  finishReason: FinishReason;
-  usage: Usage;
-  timings: Timings;
-}
-
-/** Messages as in the OpenAI API; `reasoning_content` carries the thinking of an earlier answer. */
-export interface ChatMessage {
-  role: string;
-  content?: unknown;
-  reasoning_content?: string;
-  tool_calls?: unknown;
-  [key: string]: unknown;
-}
-
-export interface ChatOptions extends GenerateOptions {
-  tools?: readonly unknown[];
-  /** Passed to the template as `enable_thinking`. Default: the template's own (true for Qwen3). */
-  enableThinking?: boolean;
-  /** Any other argument of the template. */
-  templateArgs?: Readonly<Record<string, unknown>>;
-  /** Go on with the last message instead of answering it. */
-  continueFinalMessage?: boolean;
-}
-
-/** A piece of an answer: one of the two is set. */
-export interface ChatDelta {
-  reasoning?: string;
-  content?: string;
-}
-
-export interface ChatResult {
-  message: { role: 'assistant'; content: string; reasoning_content: string };
-  finishReason: FinishReason;
-  usage: Usage;
-  timings: Timings;
-}
-
-/** Deltas as they come; `result` settles when the answer has ended (also after abort). Iterate once. */
-export interface ChatStream extends AsyncIterable<ChatDelta> {
-  readonly result: Promise<ChatResult>;
-}
-
 export interface ModelInfo {
   architecture: string;
   contextLength: number;
@@ -158,24 +105,9 @@ export interface ModelInfo {
   kvBytes: number;
   activationBytes: number;
   dispatchesPerToken: number;
-  /** What the template can do; a toggle for thinking belongs in the page only when it is `true`. */
-  canToggleThinking: boolean;
   /** What an answer is sampled with when an option is not given: generation_config.json, then the types' defaults. */
   samplingDefaults: SamplingDefaults;
   adapter: { vendor: string; architecture: string; description: string; isFallback: boolean };
   /** GPU features in use: 'subgroups', 'f16'. */
   features: string[];
-}
-
-/** A loaded model. One generation runs at a time; a second call waits for the first to end. */
-export interface Model {
-  readonly info: ModelInfo;
-  readonly tokenizer: Tokenizer;
-  /** Settles when the device is lost; the model is unusable then. */
-  readonly lost: Promise<Error>;
-  /** Tokens after `ids`, one by one; the generator's return value is the result. */
-  generate(ids: ArrayLike<number>, options?: GenerateOptions): AsyncGenerator<GeneratedToken, GenerateResult>;
-  chat(messages: readonly ChatMessage[], options?: ChatOptions): ChatStream;
-  /** Releases all GPU memory; running generations end. */
-  dispose(): void;
 }

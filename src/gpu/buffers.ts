@@ -97,3 +97,21 @@ export function createReadbackRing(pool: BufferPool, bytes: number, depth: numbe
     },
   };
 }
+
+/** Runs allocations in one go and tells if the device ran out of memory. @throws DeviceLimitError */
+export async function allocate<T>(device: GPUDevice, what: string, make: () => T): Promise<T> {
+  device.pushErrorScope('out-of-memory');
+  let made: T;
+  let error: Promise<GPUError | null>;
+  try {
+    made = make();
+  } finally {
+    error = device.popErrorScope();
+  }
+  if (await error) {
+    throw new DeviceLimitError(
+      `The GPU has no memory left for ${what}: ${(await error)?.message}. Use a shorter context, a smaller model, or close other tabs.`,
+    );
+  }
+  return made;
+}

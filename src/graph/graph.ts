@@ -162,22 +162,25 @@ export type AddOp = OpRecord<'add', { a: Tensor; b: Tensor }, object, object, Ou
 /** out [1, cols] = x[step.rows - 1]: the row whose logits choose the next token. */
 export type LastRowOp = OpRecord<'lastRow', { x: Tensor }, object, object, Out>;
 /**
- * First half of choosing a token: penalties, logit bias and temperature on logits [1, vocab], out = scaled logits, and a
- * summary of each block of the vocabulary.
+ * First half of choosing a token: penalties and logit bias on logits [1, vocab], out = scaled logits, and a summary of
+ * each block of `blockSize` tokens. The temperature enters the summaries only; it divides differences, not logits.
  */
 export type SampleScaleOp = OpRecord<
   'sampleScale',
   { logits: Tensor; sampling: Tensor; counts: Tensor; bias: Tensor },
   object,
-  object,
+  { blockSize: number },
   { scaled: Tensor; blocks: Tensor }
 >;
-/** Second half: top-k, top-p, min-p, the draw; writes the id to `token` (where the next step's embedding reads it), counts it, and to `result` for the host. */
+/**
+ * Second half: temperature, top-k, top-p, min-p, the draw; writes the id to `token` (where the next step's embedding reads
+ * it), counts it, and writes to `result` for the host. `logits` only tell the model's own probability of the token.
+ */
 export type SamplePickOp = OpRecord<
   'samplePick',
-  { scaled: Tensor; blocks: Tensor; sampling: Tensor },
+  { logits: Tensor; scaled: Tensor; blocks: Tensor; sampling: Tensor },
   object,
-  object,
+  { blockSize: number },
   { token: Tensor; counts: Tensor; result: Tensor }
 >;
 

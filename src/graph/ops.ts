@@ -221,9 +221,13 @@ export function lastRow(x: Tensor): Tensor {
   return out;
 }
 
-/** Entries of the vocabulary that one workgroup of `sampleScale` sums up, and the words it leaves for each. */
-export const SAMPLE_BLOCK = 1024;
-export const SAMPLE_BLOCK_WORDS = 4;
+/**
+ * Tokens that one workgroup of `sampleScale` sums up: a power of two that makes at most 512 blocks, which is what
+ * `samplePick` looks through in one workgroup.
+ */
+const sampleBlockSize = (vocab: number): number => Math.max(64, 2 ** Math.ceil(Math.log2(vocab / 512)));
+/** Words that it leaves for each block. */
+const SAMPLE_BLOCK_WORDS = 8;
 
 /** Sampler state that outlives a step; the layouts are in kernels/sample/layout.ts. */
 export function samplerState(graph: Graph, vocab: number) {
@@ -232,7 +236,7 @@ export function samplerState(graph: Graph, vocab: number) {
     counts: sessionTensor(graph, 'counts', [vocab], 'u32'),
     bias: sessionTensor(graph, 'bias', [vocab], 'f32'),
     token: sessionTensor(graph, 'token', [1], 'u32'),
-    result: sessionTensor(graph, 'result', [8], 'u32'),
+    result: sessionTensor(graph, 'result', [16], 'u32'),
   };
 }
 
@@ -243,22 +247,24 @@ export function sample(logits: Tensor): Tensor {
   if (rowsOf(logits) !== 1) fail(graph, 'sample', `${rowsOf(logits)} rows`, 'one row of logits');
   const { sampling, counts, bias, token, result } = samplerState(graph, vocab);
   const scaled = createTensor(graph, [1, vocab]);
-  const blocks = createTensor(graph, [Math.ceil(vocab / SAMPLE_BLOCK), SAMPLE_BLOCK_WORDS], { dtype: 'u32' });
+  const blockSize = sampleBlockSize(vocab);
+  const numBlocks = Math.ceil(vocab / blockSize);
+  const blocks = createTensor(graph, [numBlocks, SAMPLE_BLOCK_WORDS], { dtype: 'u32' });
   const scope = graph.scope;
   record(graph, {
     kind: 'sampleScale',
     scope,
     inputs: { logits, sampling, counts, bias },
     weights: {},
-    attrs: {},
+    attrs: { blockSize },
     outputs: { scaled, blocks },
   });
   record(graph, {
     kind: 'samplePick',
     scope,
-    inputs: { scaled, blocks, sampling },
+    inputs: { logits, scaled, blocks, sampling },
     weights: {},
-    attrs: {},
+    attrs: { blockSize },
     outputs: { token, counts, result },
   });
   return token;

@@ -4,6 +4,7 @@
  * holds more than the chunk. Knows tensors and formats; it must not know models.
  */
 import scatterCode from '../../kernels/weights/scatter-rows.wgsl?raw';
+import { allocate } from '../gpu/buffers.ts';
 import type { GpuContext } from '../gpu/device.ts';
 import { splitRows, type WeightPart } from '../gpu/kernel.ts';
 import type { Weight } from '../graph/graph.ts';
@@ -51,34 +52,36 @@ export async function uploadWeights(
       for (const sections of buffers) sections.forEach(gpu.buffers.destroy);
   };
   try {
-    for (const weight of weights) {
-      const split = weight.isVector
-        ? [{ index: 0, begin: 0, rows: 1 }]
-        : splitRows(weight, gpu.traits.maxBindingBytes);
-      const buffers = split.map(
-        (part) =>
-          new Map(
-            weight.format.sections.map((s) => {
-              const buffer = gpu.buffers.storage(
-                `${weight.key} ${s.name}`,
-                s.rowBytes(weight.cols) * part.rows,
-              );
-              bytes += buffer.size;
-              return [s.name, buffer];
-            }),
-          ),
-      );
-      parts.set(weight.key, { weight, parts: split, buffers });
-      let before = 0;
-      weight.names.forEach((name, i) => {
-        const place =
-          weight.layout === 'interleaved'
-            ? { weight, first: i, stride: weight.names.length }
-            : { weight, first: before, stride: 1 };
-        before += weight.rowsOf[i]!;
-        places.set(name, [...(places.get(name) ?? []), place]);
-      });
-    }
+    await allocate(gpu.device, 'the weights', () => {
+      for (const weight of weights) {
+        const split = weight.isVector
+          ? [{ index: 0, begin: 0, rows: 1 }]
+          : splitRows(weight, gpu.traits.maxBindingBytes);
+        const buffers = split.map(
+          (part) =>
+            new Map(
+              weight.format.sections.map((s) => {
+                const buffer = gpu.buffers.storage(
+                  `${weight.key} ${s.name}`,
+                  s.rowBytes(weight.cols) * part.rows,
+                );
+                bytes += buffer.size;
+                return [s.name, buffer];
+              }),
+            ),
+        );
+        parts.set(weight.key, { weight, parts: split, buffers });
+        let before = 0;
+        weight.names.forEach((name, i) => {
+          const place =
+            weight.layout === 'interleaved'
+              ? { weight, first: i, stride: weight.names.length }
+              : { weight, first: before, stride: 1 };
+          before += weight.rowsOf[i]!;
+          places.set(name, [...(places.get(name) ?? []), place]);
+        });
+      }
+    });
     gpu.throwIfFaulty();
     const wanted = [...places.keys()].map((name) => checkpoint.tensors.get(name)!);
     const progress = createProgress(

@@ -1,0 +1,185 @@
+/**
+ * @file From a checkpoint to a running session, in two steps: `openModel` reads configs and headers, records and checks
+ * everything without a GPU; `startModel` takes the device, streams the weights and compiles. Whatever fails, nothing stays
+ * allocated. It must not know text.
+ */
+import { DeviceLimitError, InvalidInputError } from '../errors.ts';
+import { type GpuContext, openDevice } from '../gpu/device.ts';
+import { type Tensor, tensorBytes } from '../graph/graph.ts';
+import type { Plan } from '../graph/plan.ts';
+import { printPlan } from '../graph/print.ts';
+import { familyOf } from '../models/index.ts';
+import { type Checkpoint, openCheckpoint, readJson } from '../weights/checkpoint.ts';
+import { openSource, type SourceLike } from '../weights/open-source.ts';
+
+export type { SourceLike } from '../weights/open-source.ts';
+
+import { checkpointResolver } from '../weights/resolve.ts';
+import { uploadWeights } from '../weights/upload.ts';
+import { executorBytes } from './executor.ts';
+import { samplingDefaults, stopTokensOf } from './generation-config.ts';
+import { type ModelSpec, recordStep } from './recording.ts';
+import { createSession, type Session, type SessionOptions } from './session.ts';
+import type { LoadOptions, LoadProgress, ModelInfo } from './types.ts';
+
+export interface OpenedModel {
+  readonly checkpoint: Checkpoint;
+  readonly spec: ModelSpec;
+  readonly plans: { decode: Plan; prefill: Plan };
+  readonly sessionOptions: SessionOptions;
+  /** Another small file of the checkpoint, undefined when there is none. */
+  readJson(name: string): Promise<Record<string, unknown> | undefined>;
+  readText(name: string): Promise<string | undefined>;
+}
+
+export interface StartedModel {
+  readonly session: Session;
+  readonly info: ModelInfo;
+  readonly stopTokens: readonly number[];
+  readonly lost: Promise<Error>;
+  dispose(): void;
+}
+
+/** Tokens of context when the caller does not say: enough for a long chat, small beside most models. */
+const DEFAULT_CONTEXT = 4096;
+/** Rows of a prefill step: enough to fill a GPU, short enough that an abort is answered soon. */
+const PREFILL_ROWS = 256;
+
+const NO_PROGRESS: LoadProgress = {
+  phase: 'config',
+  loadedBytes: 0,
+  totalBytes: 0,
+  loadedTensors: 0,
+  totalTensors: 0,
+  secondsLeft: undefined,
+};
+
+/** Reads a checkpoint's configs and headers and plans its programs. Downloads no weights, touches no GPU. */
+export async function openModel(from: SourceLike, options: LoadOptions = {}): Promise<OpenedModel> {
+  const { signal, debug = {} } = options;
+  signal?.throwIfAborted();
+  options.onProgress?.(NO_PROGRESS);
+  const checkpoint = await openCheckpoint(openSource(from), { signal });
+  const family = familyOf(checkpoint.config);
+  const config = family.config(checkpoint.config);
+  const spec = { family, config, resolve: checkpointResolver(checkpoint.tensors) };
+  const capacity = contextLength(options.contextLength, config.maxPositionEmbeddings);
+  const prefillRows = Math.min(naturalOption('prefillRows', options.prefillRows) ?? PREFILL_ROWS, capacity);
+  const sessionOptions: SessionOptions = {
+    capacity,
+    prefillRows,
+    kvDtype: options.precision === 'f32' ? 'f32' : 'f16',
+    fuse: debug.fuse,
+    reuse: debug.reuse,
+    eager: debug.eager,
+    forced: debug.kernel,
+    signal,
+  };
+  const plans = {
+    decode: recordStep(spec, { ...sessionOptions, rows: 1 }),
+    prefill: recordStep(spec, { ...sessionOptions, rows: Math.max(2, prefillRows) }),
+  };
+  const { source } = checkpoint;
+  return {
+    checkpoint,
+    spec,
+    plans,
+    sessionOptions,
+    readJson: (name) => readJson(source, name, { signal }),
+    async readText(name) {
+      const bytes = await source.readFile(name, { signal });
+      return bytes && new TextDecoder().decode(bytes);
+    },
+  };
+}
+
+/** Takes a device, uploads the weights and compiles the programs. */
+export async function startModel(opened: OpenedModel, options: LoadOptions = {}): Promise<StartedModel> {
+  const { checkpoint, spec, plans, sessionOptions } = opened;
+  const { signal, onProgress, debug = {} } = options;
+  const gpu = await openDevice({
+    gpu: options.gpu,
+    subgroups: debug.subgroups,
+    f16: options.precision === 'f32' ? false : debug.f16,
+  });
+  try {
+    checkLimits(gpu, plans, sessionOptions.capacity);
+    const everyWeight = new Map([...plans.decode.graph.weights, ...plans.prefill.graph.weights]);
+    let latest = NO_PROGRESS;
+    const report = (phase: LoadProgress['phase'], progress: Omit<LoadProgress, 'phase'> = latest): void => {
+      latest = { ...progress, phase };
+      onProgress?.(latest);
+    };
+    const weights = await uploadWeights(gpu, checkpoint, everyWeight.values(), {
+      signal,
+      onProgress: (progress) => report('weights', progress),
+    });
+    report('compile');
+    const session = await createSession(gpu, weights, spec, plans, sessionOptions);
+    report('ready');
+    if (debug.print?.includes('plan')) console.info(printPlan(plans.decode));
+    return {
+      session,
+      stopTokens: stopTokensOf(checkpoint.config, checkpoint.generationConfig),
+      info: describe(gpu, opened, weights.bytes),
+      lost: gpu.lost,
+      dispose() {
+        session.dispose();
+        gpu.dispose();
+      },
+    };
+  } catch (error) {
+    gpu.dispose();
+    throw error;
+  }
+}
+
+function describe(
+  gpu: GpuContext,
+  { checkpoint, spec, plans, sessionOptions }: OpenedModel,
+  weightBytes: number,
+): ModelInfo {
+  const { activationBytes } = executorBytes(Object.values(plans));
+  return {
+    architecture: spec.family.architectures[0]!,
+    contextLength: sessionOptions.capacity,
+    weightBytes,
+    kvBytes: cacheTensors(plans.decode).reduce((sum, t) => sum + tensorBytes(t), 0),
+    activationBytes,
+    dispatchesPerToken: plans.decode.graph.ops.length,
+    samplingDefaults: samplingDefaults(checkpoint.generationConfig),
+    adapter: gpu.info,
+    features: (['subgroups', 'f16'] as const).filter((f) => gpu.traits[f]),
+  };
+}
+
+const cacheTensors = (plan: Plan): Tensor[] => plan.sessionTensors.filter((t) => t.name.startsWith('kv.'));
+
+/** Every cache must fit one binding. */
+function checkLimits(gpu: GpuContext, plans: { decode: Plan }, capacity: number): void {
+  const largest = Math.max(...cacheTensors(plans.decode).map(tensorBytes));
+  const { maxBindingBytes } = gpu.traits;
+  if (largest > maxBindingBytes) {
+    const fits = Math.floor((maxBindingBytes / largest) * capacity);
+    throw new DeviceLimitError(
+      `A context of ${capacity} tokens needs a KV cache of ${largest} bytes a layer, this device binds at most ${maxBindingBytes}. Load the model with contextLength: ${fits} or less.`,
+    );
+  }
+}
+
+function contextLength(wanted: number | undefined, max: number): number {
+  const length = naturalOption('contextLength', wanted) ?? Math.min(max, DEFAULT_CONTEXT);
+  if (length > max) {
+    throw new InvalidInputError(
+      `contextLength is ${length}, the model was made for at most ${max} (max_position_embeddings). Ask for less.`,
+    );
+  }
+  return length;
+}
+
+function naturalOption(name: string, value: number | undefined): number | undefined {
+  if (value !== undefined && !(Number.isSafeInteger(value) && value > 0)) {
+    throw new InvalidInputError(`${name} is ${value}, wanted a positive integer`);
+  }
+  return value;
+}

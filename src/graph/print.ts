@@ -1,0 +1,42 @@
+/** @file A plan as text: one line per op with its shapes and slots, then the totals. Snapshots of it show an accidental extra dispatch. */
+import { baseOf, type Op, opInputs, opOutputs, opWeights, rowSize, type Tensor } from './graph.ts';
+import type { Plan } from './plan.ts';
+
+/** Every op of the plan, in order. */
+export function printPlan(plan: Plan): string {
+  const place = (t: Tensor): string => {
+    const base = baseOf(t);
+    const slot = base.lifetime === 'session' ? base.name : `#${plan.slotOf.get(base)}`;
+    return `${slot}${t.base ? `[${t.offset}+${rowSize(t)}]` : ''}`;
+  };
+  const line = (op: Op, i: number): string => {
+    const weights = opWeights(op).map(
+      (w) =>
+        `${w.isVector ? '' : `${w.format.name}[${w.rows},${w.cols}] `}${w.names.map(shortName).join('+')}`,
+    );
+    const shapes = opOutputs(op).map((t) => `[${t.shape}]`);
+    const activation =
+      op.kind === 'linear' && op.attrs.activation !== 'none' ? ` ${op.attrs.activation}` : '';
+    return [
+      String(i).padStart(4),
+      `${op.kind}${activation}`.padEnd(16),
+      `${opInputs(op).map(place).join(' ')} -> ${opOutputs(op).map(place).join(' ')} ${shapes.join(' ')}`,
+      weights.join(', '),
+    ]
+      .join('  ')
+      .trimEnd();
+  };
+  const { ops } = plan.graph;
+  const lines = ops.map((op, i) =>
+    i > 0 && ops[i - 1]!.scope === op.scope ? line(op, i) : `${op.scope}\n${line(op, i)}`,
+  );
+  const totals = [
+    `${ops.length} dispatches`,
+    `${plan.slots.length} slots, ${plan.activationBytes} bytes`,
+    `session tensors ${plan.sessionBytes} bytes`,
+    `weights ${plan.weightBytes} bytes`,
+  ];
+  return [...lines, totals.join('; ')].join('\n');
+}
+
+const shortName = (name: string): string => name.split('.').slice(-2).join('.');
