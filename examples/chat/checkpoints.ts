@@ -1,0 +1,66 @@
+/** @file Where the page's checkpoints come from: the embedded one, a URL, a chosen folder, a dropped folder. */
+import { openSource } from '../../src/index.ts';
+import type { Checkpoint } from './model-host.ts';
+
+/** The tiny model that lies beside this page. */
+export const embedded: Checkpoint = {
+  name: 'tiny-qwen3',
+  source: new URL('../models/tiny-qwen3/', location.href),
+};
+
+/** @param address the URL of a checkpoint's folder */
+export function fromUrl(address: string): Checkpoint {
+  const url = new URL(address);
+  const parts = url.pathname.split('/').filter(Boolean);
+  // https://host/owner/name/resolve/main/ is how hubs address the files of a revision.
+  const end = parts.indexOf('resolve');
+  const name = parts.at(end > 0 ? end - 1 : -1) ?? url.host;
+  return { name: decodeURIComponent(name), source: openSource(url) };
+}
+
+/** Asks for a folder. Undefined: the reader closed the picker, or there is none and `input` asks in its place. */
+export async function pickFolder(input: HTMLInputElement): Promise<Checkpoint | undefined> {
+  if (!('showDirectoryPicker' in window)) {
+    input.click();
+    return undefined;
+  }
+  try {
+    const handle = await (window as DirectoryPickerWindow).showDirectoryPicker();
+    return { name: handle.name, source: openSource(handle) };
+  } catch (error) {
+    if (error instanceof DOMException && error.name === 'AbortError') return undefined;
+    throw error;
+  }
+}
+
+/** TypeScript's DOM library does not know the picker, which Firefox and Safari lack. */
+interface DirectoryPickerWindow extends Window {
+  showDirectoryPicker(): Promise<FileSystemDirectoryHandle>;
+}
+
+export function fromFiles(files: FileList): Checkpoint | undefined {
+  const [first] = files;
+  if (!first) return undefined;
+  return { name: first.webkitRelativePath.split('/')[0] || first.name, source: openSource([...files]) };
+}
+
+/** Calls `onCheckpoint` for what is dropped anywhere on the page, and shows `hint` while something hangs over it. */
+export function acceptDrops(hint: HTMLElement, onCheckpoint: (checkpoint: Checkpoint) => void): void {
+  const hasFiles = (event: DragEvent) => event.dataTransfer?.types.includes('Files') ?? false;
+  addEventListener('dragover', (event) => {
+    if (!hasFiles(event)) return;
+    event.preventDefault();
+    hint.hidden = false;
+  });
+  addEventListener('dragleave', (event) => {
+    if (!event.relatedTarget) hint.hidden = true; // left the window
+  });
+  addEventListener('drop', (event) => {
+    hint.hidden = true;
+    if (!event.dataTransfer || !hasFiles(event)) return;
+    event.preventDefault();
+    // Both must be asked now: the browser empties the DataTransfer after the event.
+    const name = event.dataTransfer.items[0]?.webkitGetAsEntry()?.name ?? 'dropped files';
+    onCheckpoint({ name, source: openSource(event.dataTransfer) });
+  });
+}

@@ -1,0 +1,61 @@
+/** @file The card that shows how far loading is. */
+import type { LoadProgress } from '../../src/index.ts';
+import { byId } from './dom.ts';
+import { formatBytes, formatSeconds } from './format.ts';
+
+export interface LoadingCard {
+  show(name: string): void;
+  update(progress: LoadProgress): void;
+  hide(): void;
+}
+
+export function createLoadingCard(onCancel: () => void): LoadingCard {
+  const card = byId('loading', HTMLElement);
+  const title = byId('loading-title', HTMLElement);
+  const bar = byId('loading-bar', HTMLProgressElement);
+  const detail = byId('loading-detail', HTMLElement);
+  byId('loading-cancel', HTMLButtonElement).addEventListener('click', onCancel);
+  return {
+    show(name) {
+      title.textContent = `Loading ${name}`;
+      detail.textContent = 'Reading what kind of model it is';
+      bar.removeAttribute('value');
+      card.hidden = false;
+    },
+    update(progress) {
+      detail.textContent = describe(progress);
+      if (progress.phase !== 'weights' || progress.totalBytes === 0) bar.removeAttribute('value');
+      else bar.value = progress.loadedBytes / progress.totalBytes;
+    },
+    hide() {
+      card.hidden = true;
+    },
+  };
+}
+
+function describe({
+  phase,
+  loadedBytes,
+  totalBytes,
+  loadedTensors,
+  totalTensors,
+  secondsLeft,
+}: LoadProgress): string {
+  switch (phase) {
+    case 'config':
+      return 'Reading what kind of model it is';
+    case 'weights': {
+      const parts = [
+        `${formatBytes(loadedBytes)} of ${formatBytes(totalBytes)}`,
+        `${loadedTensors} of ${totalTensors} tensors`,
+      ];
+      if (secondsLeft !== undefined) parts.push(`${formatSeconds(Math.ceil(secondsLeft))} left`);
+      return parts.join(' · ');
+    }
+    case 'compile':
+    case 'ready':
+      return 'Compiling kernels for this GPU';
+    default:
+      return phase satisfies never;
+  }
+}

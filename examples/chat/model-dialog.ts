@@ -1,0 +1,35 @@
+/** @file The sheet about the model: ways to load another checkpoint. */
+import { embedded, fromFiles, fromUrl, pickFolder } from './checkpoints.ts';
+import { byId } from './dom.ts';
+import type { Checkpoint } from './model-host.ts';
+
+export function setUpModelDialog(
+  onCheckpoint: (checkpoint: Checkpoint) => void,
+  onError: (error: unknown) => void,
+): void {
+  const dialog = byId('model-dialog', HTMLDialogElement);
+  const url = byId('url', HTMLInputElement);
+  const files = byId('folder-input', HTMLInputElement);
+  const choose = (checkpoint: Checkpoint | undefined) => {
+    if (!checkpoint) return;
+    dialog.close();
+    onCheckpoint(checkpoint);
+  };
+
+  byId('model-button', HTMLButtonElement).addEventListener('click', () => dialog.showModal());
+  byId('url-form', HTMLFormElement).addEventListener('submit', (event) => {
+    event.preventDefault();
+    choose(fromUrl(url.value)); // a valid URL, or the form would not have been submitted
+  });
+  byId('load-embedded', HTMLButtonElement).addEventListener('click', () => choose(embedded));
+  byId('pick-folder', HTMLButtonElement).addEventListener('click', () => {
+    pickFolder(files).then(choose, (error: unknown) => {
+      dialog.close();
+      onError(error);
+    });
+  });
+  files.addEventListener('change', () => {
+    choose(files.files ? fromFiles(files.files) : undefined);
+    files.value = ''; // choosing the same folder again is a change again
+  });
+}

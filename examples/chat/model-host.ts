@@ -1,0 +1,125 @@
+/**
+ * @file Which model the page talks to: loads checkpoints one at a time, cancels, replaces and releases them. Knows no DOM.
+ *
+ * While another checkpoint loads, the present model stays usable if it is small; a large one is released when the first weights
+ * of the next one come, because few GPUs hold two. So a URL that leads nowhere or an unsupported config never costs the model
+ * one has.
+ */
+import {
+  type DebugFlags,
+  type LoadProgress,
+  loadModel,
+  type Model,
+  type ModelInfo,
+} from '../../src/index.ts';
+
+/** What `loadModel` takes, with a name for people. */
+export interface Checkpoint {
+  name: string;
+  source: Parameters<typeof loadModel>[0];
+}
+
+export interface LoadedModel {
+  checkpoint: Checkpoint;
+  model: Model;
+}
+
+export interface HostEvents {
+  onLoading(checkpoint: Checkpoint): void;
+  onProgress(progress: LoadProgress): void;
+  /** Called before the model it replaces is released. */
+  onReady(loaded: LoadedModel): void;
+  /** `released` is the checkpoint that had to make room, if one did. */
+  onFailed(error: unknown, checkpoint: Checkpoint, released: Checkpoint | undefined): void;
+  onCancelled(released: Checkpoint | undefined): void;
+  /** The present model cannot be used any more. */
+  onGone(): void;
+  onLost(error: Error, checkpoint: Checkpoint): void;
+}
+
+export interface ModelHost {
+  readonly current: LoadedModel | undefined;
+  /** Never rejects; what happens is told through the events. */
+  load(checkpoint: Checkpoint): Promise<void>;
+  cancel(): void;
+}
+
+/** A model up to this size shares the GPU with the next one while that loads. */
+const SMALL_BYTES = 256 * 2 ** 20;
+
+interface Attempt {
+  controller: AbortController;
+  released: Checkpoint | undefined;
+}
+
+export function createModelHost(debug: DebugFlags, events: HostEvents): ModelHost {
+  let current: LoadedModel | undefined;
+  let attempt: Attempt | undefined;
+
+  function makeRoom(mine: Attempt): void {
+    if (!current || gpuBytes(current.model.info) <= SMALL_BYTES) return;
+    const { checkpoint, model } = current;
+    current = undefined;
+    mine.released = checkpoint;
+    events.onGone();
+    model.dispose();
+  }
+
+  function accept(loaded: LoadedModel): void {
+    const previous = current;
+    current = loaded;
+    events.onReady(loaded);
+    previous?.model.dispose();
+    void loaded.model.lost.then((error) => {
+      if (current !== loaded) return;
+      current = undefined;
+      events.onGone();
+      loaded.model.dispose();
+      events.onLost(error, loaded.checkpoint);
+    });
+  }
+
+  function cancel(): void {
+    if (!attempt) return;
+    const { controller, released } = attempt;
+    attempt = undefined;
+    controller.abort();
+    events.onCancelled(released);
+  }
+
+  return {
+    get current() {
+      return current;
+    },
+    async load(checkpoint) {
+      cancel();
+      const mine: Attempt = { controller: new AbortController(), released: undefined };
+      attempt = mine;
+      events.onLoading(checkpoint);
+      try {
+        const model = await loadModel(checkpoint.source, {
+          debug,
+          signal: mine.controller.signal,
+          onProgress(progress) {
+            if (attempt !== mine) return;
+            if (progress.phase === 'weights') makeRoom(mine);
+            events.onProgress(progress);
+          },
+        });
+        if (attempt !== mine) return model.dispose(); // cancelled in the last moment
+        attempt = undefined;
+        accept({ checkpoint, model });
+      } catch (error) {
+        if (attempt !== mine) return;
+        attempt = undefined;
+        events.onFailed(error, checkpoint, mine.released);
+      }
+    },
+    cancel,
+  };
+}
+
+/** All GPU memory that a model holds, in bytes. */
+export function gpuBytes(info: ModelInfo): number {
+  return info.weightBytes + info.kvBytes + info.activationBytes;
+}
