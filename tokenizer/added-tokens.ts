@@ -1,0 +1,156 @@
+/**
+ * @file Added tokens: finds them in text, as Hugging Face tokenizers does: leftmost, longest, honouring lstrip, rstrip,
+ * single_word and normalized. Reads the `added_tokens` section of tokenizer.json. Knows nothing of BPE.
+ */
+import { TokenizerError } from './errors.ts';
+import {
+  describe,
+  readArray,
+  readBoolean,
+  readId,
+  readObject,
+  readString,
+  rejectUnknownKeys,
+  unsupported,
+} from './json.ts';
+import { hasLoneSurrogate } from './normalize.ts';
+
+/** An entry of `added_tokens`, keys camelCased. */
+export interface AddedToken {
+  readonly id: number;
+  readonly content: string;
+  /** A control token: dropped by skipSpecial. `<think>` and `<tool_call>` are added tokens without being special. */
+  readonly special: boolean;
+  /** Matches only where no word character stands before or after it. */
+  readonly singleWord: boolean;
+  /** Takes the white space before it (after it) along. */
+  readonly lstrip: boolean;
+  readonly rstrip: boolean;
+  /** Looked for in normalized text, in its own normalized spelling; other tokens are looked for in the text as given. */
+  readonly normalized: boolean;
+}
+
+/** A stretch of text, or an added token found in it. */
+export type Segment = string | AddedToken;
+
+const TOKEN_KEYS = ['id', 'content', 'single_word', 'lstrip', 'rstrip', 'normalized', 'special'];
+
+/** @param json the `added_tokens` section of tokenizer.json; null or absent is none. */
+export function readAddedTokens(json: unknown): AddedToken[] {
+  const contents = new Set<string>();
+  const ids = new Set<number>();
+  return readArray(json ?? [], 'added_tokens').map((entry, i) => {
+    const where = `added_tokens[${i}]`;
+    const object = readObject(entry, where);
+    rejectUnknownKeys(object, where, TOKEN_KEYS);
+    const content = readString(object.content, `${where}.content`);
+    const id = readId(object.id, `${where}.id`);
+    if (content === '' || hasLoneSurrogate(content)) {
+      throw unsupported(`${where}.content`, content, 'a text that is not empty and is well-formed Unicode');
+    }
+    if (contents.has(content) || ids.has(id)) {
+      throw new TokenizerError(
+        `${where} is ${describe(content)} with the id ${id}, but another added token has this text or id already; ` +
+          'supported: one id for a text and one text for an id',
+      );
+    }
+    contents.add(content);
+    ids.add(id);
+    const special = readBoolean(object.special, `${where}.special`, false);
+    return Object.freeze({
+      id,
+      content,
+      special,
+      singleWord: readBoolean(object.single_word, `${where}.single_word`, false),
+      lstrip: readBoolean(object.lstrip, `${where}.lstrip`, false),
+      rstrip: readBoolean(object.rstrip, `${where}.rstrip`, false),
+      normalized: readBoolean(object.normalized, `${where}.normalized`, !special),
+    });
+  });
+}
+
+interface TrieNode {
+  readonly children: Map<number, TrieNode>;
+  token: AddedToken | undefined;
+}
+
+const newNode = (): TrieNode => ({ children: new Map(), token: undefined });
+
+const isWhiteSpace = (text: string, i: number): boolean => /\p{White_Space}/u.test(text.charAt(i));
+const WORD_CHARACTER = '[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\p{Join_Control}]';
+const ENDS_WITH_WORD = new RegExp(`${WORD_CHARACTER}$`, 'u');
+const STARTS_WITH_WORD = new RegExp(`^${WORD_CHARACTER}`, 'u');
+
+/** Cuts a set of added tokens out of text. */
+export class AddedTokenFinder {
+  private readonly root = newNode();
+  /** Finds the next UTF-16 unit that a token begins with. */
+  private readonly firstUnits: RegExp;
+
+  /** @param normalize how the texts that will be searched are normalized; done to the tokens' texts too. */
+  constructor(tokens: readonly AddedToken[], normalize: (text: string) => string) {
+    for (const token of tokens) {
+      const content = normalize(token.content);
+      let node = this.root;
+      for (let i = 0; i < content.length; i++) {
+        let child = node.children.get(content.charCodeAt(i));
+        if (child === undefined) {
+          child = newNode();
+          node.children.set(content.charCodeAt(i), child);
+        }
+        node = child;
+      }
+      node.token ??= token;
+    }
+    const units = [...this.root.children.keys()].map((unit) => `\\u${unit.toString(16).padStart(4, '0')}`);
+    this.firstUnits = new RegExp(`[${units.join('')}]`, 'g');
+  }
+
+  /**
+   * The segments of `text`: the added tokens in it that `isWanted` accepts, and what is between. An unwanted token stays text
+   * as a whole: tokens are not looked for inside it.
+   */
+  split(text: string, isWanted: (token: AddedToken) => boolean): Segment[] {
+    const out: Segment[] = [];
+    const { firstUnits } = this;
+    let textStart = 0;
+    for (let at = 0; ; ) {
+      firstUnits.lastIndex = at;
+      if (!firstUnits.test(text)) break;
+      const matchStart = firstUnits.lastIndex - 1;
+      const found = this.longestAt(text, matchStart);
+      if (found === undefined) {
+        at = matchStart + 1;
+        continue;
+      }
+      at = found.end;
+      const { token } = found;
+      if (!isWanted(token) || (token.singleWord && !isSingleWord(text, matchStart, found.end))) continue;
+      let start = matchStart;
+      let end = found.end;
+      if (token.lstrip) while (start > textStart && isWhiteSpace(text, start - 1)) start--;
+      if (token.rstrip) while (isWhiteSpace(text, end)) end++;
+      if (textStart < start) out.push(text.slice(textStart, start));
+      out.push(token);
+      textStart = end;
+    }
+    if (textStart < text.length) out.push(text.slice(textStart));
+    return out;
+  }
+
+  private longestAt(text: string, start: number): { token: AddedToken; end: number } | undefined {
+    let longest: { token: AddedToken; end: number } | undefined;
+    let node: TrieNode | undefined = this.root;
+    for (let i = start; i < text.length; i++) {
+      node = node.children.get(text.charCodeAt(i));
+      if (node === undefined) break;
+      if (node.token !== undefined) longest = { token: node.token, end: i + 1 };
+    }
+    return longest;
+  }
+}
+
+/** At most one code point on either side is looked at, hence two UTF-16 units. */
+const isSingleWord = (text: string, start: number, end: number): boolean =>
+  !ENDS_WITH_WORD.test(text.slice(Math.max(start - 2, 0), start)) &&
+  !STARTS_WITH_WORD.test(text.slice(end, end + 2));

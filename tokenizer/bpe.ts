@@ -1,0 +1,203 @@
+/**
+ * @file Byte-level BPE of one word: its UTF-8 bytes become byte tokens, which are merged by rank. Reads the `model` section
+ * of tokenizer.json. Knows nothing of words' boundaries, normalization or added tokens.
+ */
+import { TokenizerError } from './errors.ts';
+import type { IdList } from './id-list.ts';
+import {
+  type JsonObject,
+  readBoolean,
+  readObject,
+  readString,
+  rejectUnknownKeys,
+  unsupported,
+} from './json.ts';
+import { MergeHeap, positionOf, rankOf } from './merge-heap.ts';
+import { MergeTable, NO_MERGE } from './merges.ts';
+import { type LiteralToken, Vocabulary } from './vocabulary.ts';
+import { WordCache } from './word-cache.ts';
+
+const MODEL_KEYS = [
+  'type',
+  'vocab',
+  'merges',
+  'dropout',
+  'unk_token',
+  'continuing_subword_prefix',
+  'end_of_word_suffix',
+  'fuse_unk',
+  'byte_fallback',
+  'ignore_merges',
+];
+
+/** Up to this many bytes the lowest rank is searched in a plain list; above, a heap keeps the time at n log n. */
+const MAX_SCAN_BYTES = 96;
+
+export class BpeModel {
+  readonly vocabulary: Vocabulary;
+  private readonly merges: MergeTable;
+  private readonly ignoreMerges: boolean;
+  private readonly byteIds = new Int32Array(256);
+  private readonly cache = new WordCache();
+  private bytes = new Uint8Array(1024);
+  /** The tokens of the word being merged, and the rank of each with its right neighbour. */
+  private tokens = new Int32Array(1024);
+  private ranks = new Int32Array(1024);
+
+  /**
+   * @param model the `model` section of tokenizer.json.
+   * @param added the added tokens, which the vocabulary holds too but BPE does not make.
+   */
+  constructor(model: unknown, added: readonly LiteralToken[]) {
+    const json = readObject(model, 'model');
+    if (json.type !== 'BPE') throw unsupported('model.type', json.type, '"BPE"');
+    rejectUnknownKeys(json, 'model', MODEL_KEYS);
+    rejectOptions(json);
+    this.ignoreMerges = readBoolean(json.ignore_merges, 'model.ignore_merges', false);
+    this.vocabulary = new Vocabulary(readObject(json.vocab, 'model.vocab'), added);
+    this.merges = new MergeTable(json.merges, this.vocabulary);
+    for (let byte = 0; byte < 256; byte++) {
+      const id = this.vocabulary.findBytes(Uint8Array.of(byte), 0, 1);
+      this.byteIds[byte] = id;
+      if (id < 0 && isUtf8Byte(byte)) {
+        throw new TokenizerError(
+          `model.vocab has no token for the byte 0x${byte.toString(16).padStart(2, '0')}; supported: byte-level ` +
+            'vocabularies with a token for every byte of UTF-8 (others would lose text)',
+        );
+      }
+    }
+  }
+
+  /** Appends the ids of the word text[start, end), which must be well-formed UTF-16, to `out`. */
+  encodeWord(text: string, start: number, end: number, out: IdList): void {
+    if (this.cache.find(text, start, end, out)) return;
+    const firstId = out.length;
+    this.mergeWord(text, start, end, out);
+    this.cache.add(text, start, end, out, firstId);
+  }
+
+  private mergeWord(text: string, start: number, end: number, out: IdList): void {
+    const numBytes = this.writeUtf8(text, start, end);
+    if (this.ignoreMerges) {
+      const id = this.vocabulary.findBytes(this.bytes, 0, numBytes);
+      if (id >= 0 && !this.vocabulary.isLiteral(id)) {
+        out.push(id);
+        return;
+      }
+    }
+    const { bytes, byteIds, tokens, ranks, merges } = this;
+    for (let i = 0; i < numBytes; i++) tokens[i] = byteIds[bytes[i]!]!;
+    for (let i = 0; i + 1 < numBytes; i++) ranks[i] = merges.rank(tokens[i]!, tokens[i + 1]!);
+    ranks[numBytes - 1] = NO_MERGE;
+    const numTokens = numBytes <= MAX_SCAN_BYTES ? this.mergeByScan(numBytes) : this.mergeByHeap(numBytes);
+    for (let i = 0; i < numTokens; i++) out.push(tokens[i]!);
+  }
+
+  /** Merges `tokens` in place, lowest rank first and leftmost among equals, and returns how many are left. */
+  private mergeByScan(numTokens: number): number {
+    const { tokens, ranks, merges } = this;
+    for (;;) {
+      let best = 0;
+      let bestRank = ranks[0]!;
+      for (let i = 1; i < numTokens; i++) {
+        if (ranks[i]! < bestRank) {
+          bestRank = ranks[i]!;
+          best = i;
+        }
+      }
+      if (bestRank === NO_MERGE) return numTokens;
+      numTokens--;
+      tokens[best] = merges.mergedId(bestRank);
+      for (let i = best + 1; i < numTokens; i++) {
+        tokens[i] = tokens[i + 1]!;
+        ranks[i] = ranks[i + 1]!;
+      }
+      ranks[best] = best + 1 < numTokens ? merges.rank(tokens[best]!, tokens[best + 1]!) : NO_MERGE;
+      if (best > 0) ranks[best - 1] = merges.rank(tokens[best - 1]!, tokens[best]!);
+    }
+  }
+
+  /** The same for long words: a linked list of tokens, and a heap of the pairs that can be merged. */
+  private mergeByHeap(numBytes: number): number {
+    const { tokens, ranks, merges } = this;
+    const next = new Int32Array(numBytes);
+    const previous = new Int32Array(numBytes);
+    const heap = new MergeHeap(3 * numBytes);
+    for (let i = 0; i < numBytes; i++) {
+      next[i] = i + 1;
+      previous[i] = i - 1;
+      if (ranks[i] !== NO_MERGE) heap.push(ranks[i]!, i);
+    }
+    const updateRank = (left: number, right: number): void => {
+      ranks[left] = right < numBytes ? merges.rank(tokens[left]!, tokens[right]!) : NO_MERGE;
+      if (ranks[left] !== NO_MERGE) heap.push(ranks[left]!, left);
+    };
+    while (heap.size > 0) {
+      const pair = heap.pop();
+      const position = positionOf(pair);
+      // A pair whose rank has changed since was merged with, or away from, a neighbour.
+      if (ranks[position] !== rankOf(pair)) continue;
+      const removed = next[position]!;
+      const after = next[removed]!;
+      tokens[position] = merges.mergedId(ranks[position]!);
+      ranks[removed] = NO_MERGE;
+      next[position] = after;
+      if (after < numBytes) previous[after] = position;
+      updateRank(position, after);
+      if (position > 0) updateRank(previous[position]!, position);
+    }
+    let numTokens = 0;
+    for (let i = 0; i < numBytes; i = next[i]!) tokens[numTokens++] = tokens[i]!;
+    return numTokens;
+  }
+
+  /** Writes the UTF-8 of text[start, end) to `bytes`, makes room for its tokens and returns the number of bytes. */
+  private writeUtf8(text: string, start: number, end: number): number {
+    const room = (end - start) * 3;
+    if (room > this.bytes.length) {
+      this.bytes = new Uint8Array(room);
+      this.tokens = new Int32Array(room);
+      this.ranks = new Int32Array(room);
+    }
+    const { bytes } = this;
+    let at = 0;
+    for (let i = start; i < end; i++) {
+      let char = text.charCodeAt(i);
+      if (char < 0x80) {
+        bytes[at++] = char;
+      } else if (char < 0x800) {
+        bytes[at++] = 0xc0 | (char >> 6);
+        bytes[at++] = 0x80 | (char & 0x3f);
+      } else {
+        if (char >= 0xd800 && char < 0xe000) {
+          char = 0x10000 + ((char & 0x3ff) << 10) + (text.charCodeAt(++i) & 0x3ff);
+          bytes[at++] = 0xf0 | (char >> 18);
+          bytes[at++] = 0x80 | ((char >> 12) & 0x3f);
+        } else {
+          bytes[at++] = 0xe0 | (char >> 12);
+        }
+        bytes[at++] = 0x80 | ((char >> 6) & 0x3f);
+        bytes[at++] = 0x80 | (char & 0x3f);
+      }
+    }
+    return at;
+  }
+}
+
+/** Bytes 0xC0, 0xC1 and from 0xF5 on never occur in UTF-8, so a vocabulary may lack them. */
+const isUtf8Byte = (byte: number): boolean => byte !== 0xc0 && byte !== 0xc1 && byte < 0xf5;
+
+/** Options of the format that would change the ids and are not implemented. */
+function rejectOptions(model: JsonObject): void {
+  for (const key of ['continuing_subword_prefix', 'end_of_word_suffix']) {
+    if ((model[key] ?? '') !== '') throw unsupported(`model.${key}`, model[key], 'null or ""');
+  }
+  if ((model.dropout ?? 0) !== 0) throw unsupported('model.dropout', model.dropout, 'null or 0');
+  if (readBoolean(model.byte_fallback, 'model.byte_fallback', false)) {
+    throw unsupported('model.byte_fallback', true, 'false');
+  }
+  // Without effect, because every byte has a token: nothing is ever unknown.
+  readBoolean(model.fuse_unk, 'model.fuse_unk', false);
+  if (model.unk_token !== null && model.unk_token !== undefined)
+    readString(model.unk_token, 'model.unk_token');
+}

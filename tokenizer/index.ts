@@ -1,0 +1,5 @@
+/** @file What other rooms use of the tokenizer room. */
+export type { AddedToken } from './added-tokens.ts';
+export { ChatTemplateError, TokenizerError } from './errors.ts';
+export type { DecodeStream } from './stream.ts';
+export { type DecodeOptions, type EncodeOptions, type SpecialMode, Tokenizer } from './tokenizer.ts';

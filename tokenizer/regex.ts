@@ -1,0 +1,306 @@
+/**
+ * @file Turns a regular expression of tokenizer.json, which is in Oniguruma's syntax and semantics, into a JavaScript one
+ * that matches exactly the same. What has no exact counterpart is an error, never an approximation.
+ *
+ * Oniguruma (UTF-8, its default syntax) differs from JavaScript in: `\s` is Unicode White_Space (U+0085 in, U+FEFF out),
+ * `\d` is \p{Nd}, `.` excludes only \n, `(?i:...)` folds case by Unicode, classes nest and intersect, `*+` is possessive. Every
+ * character is written as an escape, so JavaScript's own syntax characters cannot appear by accident.
+ */
+import { TokenizerError } from './errors.ts';
+import { describe } from './json.ts';
+
+const MAX_DEPTH = 50;
+const WHITE_SPACE = '\\p{White_Space}';
+
+/** General categories; other property names are tried as scripts. */
+const GENERAL_CATEGORIES = new Set(
+  'L Lu Ll Lt LC Lm Lo M Mn Mc Me N Nd Nl No P Pc Pd Ps Pe Pi Pf Po S Sm Sc Sk So Z Zs Zl Zp C Cc Cf Cn Co'.split(
+    ' ',
+  ),
+);
+
+const CONTROL_ESCAPES: Readonly<Record<string, number>> = { t: 9, n: 10, v: 11, f: 12, r: 13, a: 7, e: 27 };
+
+/** Letters outside ASCII that fold to an ASCII letter: long s and the Kelvin sign. */
+const EXTRA_CASES: Readonly<Record<string, number>> = { s: 0x17f, k: 0x212a };
+
+/** Oniguruma lets these sequences match one ligature (sharp s, U+FB00 to U+FB06) when case is ignored. */
+const MULTI_CHAR_FOLDS = new Set(['ss', 'ff', 'fi', 'fl', 'st']);
+
+/**
+ * @param pattern an Oniguruma pattern.
+ * @param where the field it comes from, for messages.
+ * @returns a global RegExp that works on well-formed strings.
+ * @throws TokenizerError naming the construct that is malformed or has no exact counterpart.
+ */
+export function compileOniguruma(pattern: string, where: string): RegExp {
+  const source = new PatternReader(pattern, where).read();
+  try {
+    const regex = new RegExp(source, 'gv');
+    // Engines compile on first use, for one-byte and two-byte strings apart; a pattern that is too large fails only then.
+    regex.test('a');
+    regex.test('\u4e00');
+    regex.lastIndex = 0;
+    return regex;
+  } catch (error) {
+    throw new TokenizerError(
+      `${where} is ${describe(pattern)}, which the JavaScript engine rejects: ${error instanceof Error ? error.message : error}`,
+    );
+  }
+}
+
+const escapeChar = (char: number): string => `\\u{${char.toString(16)}}`;
+
+/** A pattern that matches `text` itself. */
+export function escapeText(text: string): string {
+  return Array.from(text, (char) => `\\x{${char.codePointAt(0)!.toString(16)}}`).join('');
+}
+
+/** A recursive-descent reader; each method reads one construct and returns its JavaScript spelling. */
+class PatternReader {
+  private at = 0;
+  private depth = 0;
+  private readonly pattern: string;
+  private readonly where: string;
+
+  constructor(pattern: string, where: string) {
+    this.pattern = pattern;
+    this.where = where;
+  }
+
+  read(): string {
+    const source = this.alternatives(false);
+    if (this.at < this.pattern.length) throw this.error('an unmatched )');
+    return source;
+  }
+
+  /** Up to the end or a closing bracket, which is left to the caller. */
+  private alternatives(ignoreCase: boolean): string {
+    if (++this.depth > MAX_DEPTH) throw this.error(`more than ${MAX_DEPTH} nested groups`);
+    let source = '';
+    let previousLetter = '';
+    while (this.at < this.pattern.length && this.peek() !== ')') {
+      const char = this.peek();
+      if (char === '|') {
+        this.at++;
+        source += '|';
+        previousLetter = '';
+        continue;
+      }
+      const isLetter = /[A-Za-z]/.test(char);
+      if (ignoreCase && isLetter && MULTI_CHAR_FOLDS.has((previousLetter + char).toLowerCase())) {
+        throw this.error(
+          `"${previousLetter}${char}" without regard to case, which Oniguruma also matches with a ligature`,
+        );
+      }
+      source += this.atom(ignoreCase) + this.quantifier();
+      previousLetter = isLetter ? char : '';
+    }
+    this.depth--;
+    return source;
+  }
+
+  private atom(ignoreCase: boolean): string {
+    const char = this.next();
+    switch (char) {
+      case '(':
+        return this.group(ignoreCase);
+      case '[':
+        return this.characterClass(ignoreCase);
+      case '.':
+        return '[^\\n]';
+      case '^':
+      case '$':
+        throw this.error(`the anchor ${char}`);
+      case '\\': {
+        const set = this.escape(ignoreCase);
+        return typeof set === 'string' ? set : this.literal(set, ignoreCase);
+      }
+      case '*':
+      case '+':
+      case '?':
+        throw this.error(`a ${char} with nothing to repeat`);
+      default:
+        return this.literal(char.codePointAt(0)!, ignoreCase);
+    }
+  }
+
+  private group(ignoreCase: boolean): string {
+    let open = '(?:';
+    let isCaseIgnored = ignoreCase;
+    if (this.peek() === '?') {
+      const kind = this.match(/\?(?:[:=!]|<[=!]|-?i:)/y)?.[0];
+      if (kind === undefined) throw this.error(`the group (${this.pattern.slice(this.at, this.at + 3)}`);
+      if (kind === '?i:') isCaseIgnored = true;
+      else if (kind === '?-i:') isCaseIgnored = false;
+      else open = `(${kind}`;
+    }
+    const body = this.alternatives(isCaseIgnored);
+    if (this.next() !== ')') throw this.error('an unclosed (');
+    return `${open}${body})`;
+  }
+
+  private quantifier(): string {
+    const found = this.match(/[*+?]|\{(?:\d+,?\d*|,(\d+))\}/y);
+    if (found === null) return '';
+    const isBraces = found[0].startsWith('{');
+    const follower = this.peek();
+    if (follower === '?' && !isBraces) {
+      this.at++;
+      return `${found[0]}?`;
+    }
+    if (follower === '*' || follower === '+' || follower === '?') {
+      throw this.error(`the quantifier ${found[0]}${follower} (possessive and stacked quantifiers)`);
+    }
+    return found[1] === undefined ? found[0] : `{0,${found[1]}}`;
+  }
+
+  /** A class after its [, with nesting and &&. */
+  private characterClass(ignoreCase: boolean): string {
+    if (++this.depth > MAX_DEPTH) throw this.error(`more than ${MAX_DEPTH} nested groups`);
+    const isNegated = this.peek() === '^';
+    if (isNegated) this.at++;
+    if (this.peek() === ']') throw this.error('a class that is empty or begins with ]');
+    if (this.peek() === ':') throw this.error('a POSIX bracket');
+    const operands: string[] = [];
+    let items = '';
+    for (;;) {
+      if (this.pattern.startsWith('&&', this.at)) {
+        this.at += 2;
+        operands.push(items);
+        items = '';
+        continue;
+      }
+      const char = this.next();
+      if (char === ']') break;
+      items += char === '[' ? this.characterClass(ignoreCase) : this.classItem(char, ignoreCase);
+    }
+    this.depth--;
+    operands.push(items);
+    if (operands.includes('')) throw this.error('an empty side of && in a class');
+    const content = operands.length === 1 ? items : operands.map((operand) => `[${operand}]`).join('&&');
+    return `[${isNegated ? '^' : ''}${content}]`;
+  }
+
+  /** A character, range or escape inside a class. */
+  private classItem(char: string, ignoreCase: boolean): string {
+    const first = char === '\\' ? this.escape(ignoreCase) : char.codePointAt(0)!;
+    if (typeof first === 'string') return first;
+    // A - is a range only between two characters; at the end of the class it is itself.
+    if (this.peek() !== '-' || this.pattern[this.at + 1] === ']')
+      return this.classRange(first, first, ignoreCase);
+    this.at++;
+    const last = this.next();
+    const end = last === '\\' ? this.escape(ignoreCase) : last.codePointAt(0)!;
+    if (typeof end === 'string' || last === '[' || end < first)
+      throw this.error('a malformed range in a class');
+    return this.classRange(first, end, ignoreCase);
+  }
+
+  private classRange(first: number, last: number, ignoreCase: boolean): string {
+    let source = first === last ? escapeChar(first) : `${escapeChar(first)}-${escapeChar(last)}`;
+    if (!ignoreCase) return source;
+    if (last > 0x7f) throw this.error('characters beyond ASCII in a class without regard to case');
+    for (let char = first; char <= last; char++) source += otherCases(char);
+    return source;
+  }
+
+  private literal(char: number, ignoreCase: boolean): string {
+    if (!ignoreCase) return escapeChar(char);
+    const text = String.fromCodePoint(char);
+    if (char > 0x7f && /\p{Changes_When_Casemapped}/u.test(text)) {
+      throw this.error(`${describe(text)} without regard to case`);
+    }
+    const others = otherCases(char);
+    return others === '' ? escapeChar(char) : `[${escapeChar(char)}${others}]`;
+  }
+
+  /** What follows a backslash: a character code, or a set of characters in JavaScript's spelling. */
+  private escape(ignoreCase: boolean): number | string {
+    const char = this.next();
+    const control = Object.hasOwn(CONTROL_ESCAPES, char) ? CONTROL_ESCAPES[char] : undefined;
+    if (control !== undefined) return control;
+    switch (char) {
+      case 's':
+        return WHITE_SPACE;
+      case 'S':
+        return `[^${WHITE_SPACE}]`;
+      case 'd':
+        return '\\p{Nd}';
+      case 'D':
+        return '\\P{Nd}';
+      case 'p':
+      case 'P':
+        if (ignoreCase) throw this.error('a \\p{...} without regard to case');
+        return this.property(char === 'P');
+      case 'x':
+        // Without braces \x80 and above would be single bytes of UTF-8.
+        return this.hexEscape(this.peek() === '{' ? /\{([0-9A-Fa-f]{1,6})\}/y : /([0-7][0-9A-Fa-f])/y);
+      case 'u':
+        return this.hexEscape(/([0-9A-Fa-f]{4})/y);
+    }
+    if (/[A-Za-z0-9]/.test(char)) throw this.error(`the escape \\${char}`);
+    return char.codePointAt(0)!;
+  }
+
+  private hexEscape(digits: RegExp): number {
+    const found = this.match(digits);
+    const char = Number.parseInt(found?.[1] ?? '', 16);
+    if (!(char <= 0x10ffff)) throw this.error('a malformed \\x or \\u escape');
+    return char;
+  }
+
+  private property(isNegated: boolean): string {
+    const found = this.match(/\{(\^?)(\w+)\}/y);
+    if (found === null) throw this.error('a malformed \\p{...}');
+    const name = found[2]!;
+    const letter = isNegated !== (found[1] === '^') ? 'P' : 'p';
+    if (GENERAL_CATEGORIES.has(name)) return `\\${letter}{${name}}`;
+    const script = `\\${letter}{Script=${name}}`;
+    try {
+      new RegExp(script, 'v');
+    } catch {
+      throw this.error(
+        `the property \\p{${name}} (supported: general categories such as L or Nd, and scripts)`,
+      );
+    }
+    return script;
+  }
+
+  private peek(): string {
+    return this.pattern[this.at] ?? '';
+  }
+
+  /** The next code point. */
+  private next(): string {
+    const char = this.pattern.codePointAt(this.at);
+    if (char === undefined) throw this.error('a construct that is cut off');
+    const text = String.fromCodePoint(char);
+    this.at += text.length;
+    return text;
+  }
+
+  /** What a sticky pattern finds here; it is then behind us. */
+  private match(sticky: RegExp): RegExpExecArray | null {
+    sticky.lastIndex = this.at;
+    const found = sticky.exec(this.pattern);
+    this.at += found?.[0].length ?? 0;
+    return found;
+  }
+
+  private error(found: string): TokenizerError {
+    return new TokenizerError(
+      `${this.where} is ${describe(this.pattern)}, which has ${found} before position ${this.at}; supported: Oniguruma ` +
+        'patterns of literals, classes, \\s \\d \\p{...}, groups, (?i:...), look-around and the quantifiers * + ? {n,m}',
+    );
+  }
+}
+
+/** The other characters that match an ASCII letter when case is ignored, as escapes. */
+function otherCases(char: number): string {
+  const text = String.fromCharCode(char);
+  if (!/[A-Za-z]/.test(text)) return '';
+  const lower = text.toLowerCase();
+  const extra = Object.hasOwn(EXTRA_CASES, lower) ? escapeChar(EXTRA_CASES[lower]!) : '';
+  return escapeChar(char ^ 0x20) + extra;
+}

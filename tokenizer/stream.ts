@@ -1,0 +1,48 @@
+/**
+ * @file Streaming detokenizer: text as soon as it is certain. Bytes of a character that is not complete are held back, so
+ * the joined pieces are exactly the decoded whole.
+ */
+import { decodeUtf8, incompleteTail } from './utf8.ts';
+
+/** Where the bytes of tokens come from: nothing is written for ids that are dropped. */
+export interface TokenBytes {
+  numBytes(id: number): number;
+  copyBytes(id: number, out: Uint8Array, at: number): number;
+}
+
+export class DecodeStream {
+  private readonly tokens: TokenBytes;
+  private readonly isSkipped: (id: number) => boolean;
+  /** Bytes held back, at most three, and room for those of the next token. */
+  private pending = new Uint8Array(64);
+  private numPending = 0;
+
+  constructor(tokens: TokenBytes, isSkipped: (id: number) => boolean) {
+    this.tokens = tokens;
+    this.isSkipped = isSkipped;
+  }
+
+  /** Takes the next id and returns the text that is now certain, often ''. */
+  push(id: number): string {
+    if (this.isSkipped(id)) return '';
+    const needed = this.numPending + this.tokens.numBytes(id);
+    if (needed > this.pending.length) {
+      const larger = new Uint8Array(needed * 2);
+      larger.set(this.pending.subarray(0, this.numPending));
+      this.pending = larger;
+    }
+    const length = this.tokens.copyBytes(id, this.pending, this.numPending);
+    const tail = incompleteTail(this.pending, length);
+    const text = decodeUtf8(this.pending.subarray(0, length - tail));
+    this.pending.copyWithin(0, length - tail, length);
+    this.numPending = tail;
+    return text;
+  }
+
+  /** Ends the text: an incomplete character becomes U+FFFD. The stream can then be used afresh. */
+  flush(): string {
+    const text = decodeUtf8(this.pending.subarray(0, this.numPending));
+    this.numPending = 0;
+    return text;
+  }
+}
