@@ -1,7 +1,8 @@
 /** @file Every op and its variants: the table that programs choose from. */
 import type { KernelTable } from '../src/gpu/kernel.ts';
 import { attend } from './attention/attend.ts';
-import { attendMerge, attendSplit } from './attention/split.ts';
+import { attendMerge } from './attention/attend-merge.ts';
+import { attendSplit } from './attention/attend-split.ts';
 import { add } from './elementwise/add.ts';
 import { lastRow } from './elementwise/last-row.ts';
 import { swiglu } from './elementwise/swiglu.ts';
