@@ -1,0 +1,39 @@
+/** @file `attendMerge`: brings the partial results of all splits to one scale and adds them up. */
+import { type KernelVariant, wgslFile } from '../../src/gpu/kernel.ts';
+import attendMergeText from './attend-merge.wgsl?raw';
+import { splitConsts, splitFile } from './split.ts';
+
+const body = wgslFile('kernels/attention/attend-merge.wgsl', attendMergeText);
+
+const THREADS = 128;
+
+export const attendMerge: readonly KernelVariant<'attendMerge'>[] = [
+  {
+    name: 'slots',
+    when: (op) => op.outputs.out.shape[1]! / op.inputs.partials.shape[1]! / 4 <= THREADS,
+    build(op) {
+      const { partials } = op.inputs;
+      const { out } = op.outputs;
+      const numHeads = partials.shape[1]!;
+      const vVec4s = out.shape[1]! / numHeads / 4;
+      return {
+        body,
+        parts: [splitFile],
+        consts: {
+          ...splitConsts(op.attrs),
+          v_vec4s: vVec4s,
+          num_slots: Math.floor(THREADS / vVec4s),
+          width: partials.shape[3]! / 4,
+          partials_stride: partials.rowStride / 4,
+          out_offset: out.offset / 4,
+          out_stride: out.rowStride / 4,
+        },
+        bindings: {
+          partials: { tensor: partials, type: 'vec4<f32>' },
+          out: { tensor: out, type: 'vec4<f32>', access: 'read_write' },
+        },
+        grid: (step) => [numHeads, step.rows, 1],
+      };
+    },
+  },
+];
