@@ -15,6 +15,8 @@ export interface OpenPage {
   page: Page;
   /** Everything that went wrong in the page so far: uncaught errors, `console.error`, failed requests. */
   errors: string[];
+  /** Every host (`name:port`) that the page asked for something. */
+  hosts: Set<string>;
   /** Saves what the page shows now, prints the path and returns it. */
   screenshot(name: string): Promise<string>;
 }
@@ -41,8 +43,9 @@ export async function startPageTest(): Promise<PageTest> {
     async open(path = '/', options = {}) {
       const page = await browser.newPage(options);
       const errors = collectErrors(page);
+      const hosts = collectHosts(page);
       await page.goto(new URL(path, url).href);
-      return { page, errors, screenshot: (name) => saveScreenshot(page, name) };
+      return { page, errors, hosts, screenshot: (name) => saveScreenshot(page, name) };
     },
     async close() {
       await browser.close();
@@ -68,6 +71,15 @@ function collectErrors(page: Page): string[] {
     if (message.type() === 'error') errors.push(`${message.text()} (${message.location().url})`);
   });
   return errors;
+}
+
+function collectHosts(page: Page): Set<string> {
+  const hosts = new Set<string>();
+  page.on('request', (request) => {
+    const { protocol, host } = new URL(request.url());
+    if (/^(https?|wss?):$/.test(protocol)) hosts.add(host);
+  });
+  return hosts;
 }
 
 async function saveScreenshot(page: Page, name: string): Promise<string> {
