@@ -71,7 +71,7 @@ export function findBrowser(env = process.env, platform = process.platform) {
  */
 function candidates(env, platform) {
   if (platform === 'darwin') {
-    const folders = ['/Applications', join(env.HOME ?? '', 'Applications')];
+    const folders = [join(env.HOME ?? '', 'Applications'), '/Applications'];
     return folders.flatMap((folder) => MAC_APPS.map((app) => `${folder}/${app}.app/Contents/MacOS/${app}`));
   }
   if (platform === 'win32') {
