@@ -24,7 +24,10 @@ export function createComposer(onAsk: (question: string) => void, onStop: () => 
     send.hidden = state === 'answering';
     stop.hidden = !send.hidden;
     send.disabled = state === 'unavailable' || input.value.trim() === '';
-    if (hasFocus) input.focus(); // the button that had it is gone
+    if (hasFocus) focus(); // the button that had it is gone
+  };
+  const focus = () => {
+    if (matchMedia('(pointer: fine)').matches) input.focus(); // elsewhere it would open the keyboard over the page
   };
   const fit = () => {
     input.style.height = 'auto';
@@ -73,8 +76,6 @@ export function createComposer(onAsk: (question: string) => void, onStop: () => 
       refresh();
       form.requestSubmit();
     },
-    focus() {
-      if (matchMedia('(pointer: fine)').matches) input.focus(); // elsewhere it would open the keyboard over the page
-    },
+    focus,
   };
 }

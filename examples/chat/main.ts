@@ -61,7 +61,7 @@ const host = createModelHost(debug.flags, {
     showModel();
     settings.showDefaults(model.info.samplingDefaults);
     composer.showThinkingSwitch(model.info.canToggleThinking);
-    showPrompts(checkpoint === embedded, composer.write);
+    showPrompts(checkpoint.name.startsWith('tiny-'), composer.write); // this project's own test models
     status.textContent = `${checkpoint.name} is ready`;
     if (chat.numTurns > 0) chat.note(`From here on: ${checkpoint.name}`);
     if (document.activeElement === document.body) composer.focus();
