@@ -1,0 +1,164 @@
+/**
+ * Every golden fixture (numbers from independent implementations), in f32 and in half precision, in every feature tier of
+ * the adapter. One line per fixture is printed: errors of hidden states and logits, greedy tokens that agree.
+ */
+import { afterAll, describe, expect, it } from 'vitest';
+import { openModel, type StartedModel, startModel } from '../../src/engine/load.ts';
+import type { LoadOptions } from '../../src/engine/types.ts';
+import { openDevice } from '../../src/gpu/device.ts';
+import type { Source } from '../../src/weights/source.ts';
+import { fixtureFolders } from '../fixture-folders.ts';
+import {
+  type Difference,
+  difference,
+  type GoldenTensor,
+  NO_DIFFERENCE,
+  pickRows,
+  readGolden,
+  worst,
+} from './golden.ts';
+
+/** What the fixtures' makers ask of f32 arithmetic. */
+const F32_BOUNDS = { logits: { maxAbs: 5e-4, relativeRms: 2e-5 }, hidden: 3e-4, embed: 0 };
+/** Max-abs and rms error of logits of transformers itself in float16, by fixture. */
+const HALF_PRECISION: Record<string, { maxAbs: number; rms: number }> = {
+  qwen2: { maxAbs: 0.04, rms: 0.0072 },
+  'qwen3-dense': { maxAbs: 0.074, rms: 0.012 },
+  'qwen3-dense-untied-yarn': { maxAbs: 0.083, rms: 0.013 },
+};
+/** For fixtures without a row of their own: the strictest of all rows. */
+const STRICTEST_HALF = { maxAbs: 0.023, rms: 0.0045 };
+
+const NUM_GREEDY = 24;
+/** Several chunks for the longest prompt, and a last one that is not full. */
+const PREFILL_ROWS = 64;
+
+type Combination = { label: string; options: LoadOptions };
+
+const probe = await openDevice();
+const { subgroups, f16 } = probe.traits;
+probe.dispose();
+const tiers = [
+  { subgroups: false, f16: false },
+  { subgroups: true, f16: false },
+  { subgroups: false, f16: true },
+  { subgroups: true, f16: true },
+].filter((t) => (!t.subgroups || subgroups) && (!t.f16 || f16));
+const nameOf = (tier: (typeof tiers)[number]): string =>
+  [tier.subgroups && 'subgroups', tier.f16 && 'f16'].filter(Boolean).join('+') || 'baseline';
+const combinations: Combination[] = [
+  ...tiers
+    .filter((t) => !t.f16)
+    .map((debug) => ({ label: `f32 ${nameOf(debug)}`, options: { precision: 'f32' as const, debug } })),
+  ...tiers.map((debug) => ({ label: `half ${nameOf(debug)}`, options: { debug } })),
+];
+
+const lines: string[] = [];
+afterAll(() => {
+  console.info(lines.join('\n'));
+});
+
+for (const { name, files, source } of fixtureFolders('goldens')) {
+  if (!files.includes('golden.json')) continue;
+  describe(name, () => {
+    for (const { label, options } of combinations) {
+      it(`${label}: hidden states, logits and greedy tokens are those of the reference`, async () => {
+        const golden = await readGolden(source);
+        const lengths = [...golden.keys()].flatMap((key) => key.match(/^p(\d+)\.input_ids$/)?.[1] ?? []);
+        const model = await start(source, Math.max(...lengths.map(Number)) + NUM_GREEDY, options);
+        try {
+          const seen: Seen = {
+            embed: NO_DIFFERENCE,
+            hidden: NO_DIFFERENCE,
+            logits: NO_DIFFERENCE,
+            logitsRms: 0,
+            greedy: 0,
+            wanted: 0,
+          };
+          for (const length of lengths) await compare(model, golden, `p${length}`, seen);
+          lines.push(
+            `${name} (${label}): hidden ${seen.hidden.maxAbs.toExponential(1)}, logits ${seen.logits.maxAbs.toExponential(1)} ` +
+              `(relative rms ${seen.logits.relativeRms.toExponential(1)}), greedy ${seen.greedy} of ${seen.wanted}`,
+          );
+          expect(seen.greedy).toBe(seen.wanted);
+          if (options.precision === 'f32') {
+            expect(seen.embed.maxAbs).toBe(F32_BOUNDS.embed);
+            expect(seen.hidden.maxAbs).toBeLessThanOrEqual(F32_BOUNDS.hidden);
+            expect(seen.logits.maxAbs).toBeLessThanOrEqual(F32_BOUNDS.logits.maxAbs);
+            expect(seen.logits.relativeRms).toBeLessThanOrEqual(F32_BOUNDS.logits.relativeRms);
+          } else {
+            const bound = HALF_PRECISION[name] ?? STRICTEST_HALF;
+            expect(seen.logits.maxAbs).toBeLessThanOrEqual(bound.maxAbs);
+            expect(seen.logitsRms).toBeLessThanOrEqual(bound.rms);
+          }
+        } finally {
+          model.dispose();
+        }
+      });
+    }
+  });
+}
+
+async function start(source: Source, contextLength: number, options: LoadOptions): Promise<StartedModel> {
+  const load = { ...options, contextLength, prefillRows: PREFILL_ROWS };
+  return startModel(await openModel(source, load), load);
+}
+
+interface Seen {
+  embed: Difference;
+  hidden: Difference;
+  logits: Difference;
+  logitsRms: number;
+  greedy: number;
+  wanted: number;
+}
+
+async function compare(
+  { session }: StartedModel,
+  golden: Map<string, GoldenTensor>,
+  prompt: string,
+  seen: Seen,
+): Promise<void> {
+  const at = (name: string): GoldenTensor => golden.get(`${prompt}.${name}`)!;
+  const ids = Array.from(at('input_ids').data);
+  const rows = at('rows').data;
+  const numLayers = [...golden.keys()].filter((k) => k.startsWith(`${prompt}.hidden.layer`)).length;
+  const layers = Array.from({ length: numLayers }, (_, l) => `model.layers.${l}`);
+  const names = ['model.embed_tokens', ...layers, 'model.norm', 'lm_head'];
+  // Short prompts also go row by row, through the kernels of decoding.
+  for (const rowsAtOnce of ids.length <= 7 ? [1, PREFILL_ROWS] : [PREFILL_ROWS]) {
+    const found = await session.inspect(ids, names, rowsAtOnce);
+    const differ = (name: string, goldenName: string): Difference => {
+      const { shape, data } = found.get(name)!;
+      return difference(pickRows(data, shape[1], rows), at(goldenName).data);
+    };
+    seen.embed = worst(seen.embed, differ('model.embed_tokens', 'hidden.embed'));
+    layers.forEach((layer, l) => {
+      seen.hidden = worst(seen.hidden, differ(layer, `hidden.layer${l}`));
+    });
+    seen.hidden = worst(seen.hidden, differ('model.norm', 'hidden.norm'));
+    countLogits(differ('lm_head', 'logits'), at('logits').data);
+  }
+  if (!golden.has(`${prompt}.greedy.tokens`)) return;
+  const wanted = Array.from(at('greedy.tokens').data);
+  const generated: number[] = [];
+  const generation = session.generate(ids, {
+    sampling: { temperature: 0, seed: 0 },
+    maxTokens: NUM_GREEDY,
+    accept: () => true,
+  });
+  for await (const id of generation) generated.push(id);
+  seen.wanted += wanted.length;
+  seen.greedy += wanted.filter((id, i) => generated[i] === id).length;
+  // The same tokens from the whole prefix at once, and the logits that chose each.
+  const prefix = [...ids, ...wanted.slice(0, -1)];
+  const { shape, data } = (await session.inspect(prefix, ['lm_head'], PREFILL_ROWS)).get('lm_head')!;
+  const last = wanted.map((_, i) => ids.length - 1 + i);
+  countLogits(difference(pickRows(data, shape[1], last), at('greedy.logits').data), at('greedy.logits').data);
+
+  function countLogits(d: Difference, reference: ArrayLike<number>): void {
+    const rms = Math.sqrt(Array.from(reference).reduce((sum, v) => sum + v * v, 0) / reference.length);
+    seen.logits = worst(seen.logits, d);
+    seen.logitsRms = Math.max(seen.logitsRms, d.relativeRms * rms);
+  }
+}
