@@ -5,6 +5,7 @@
 import { allocate } from '../gpu/buffers.ts';
 import type { GpuContext } from '../gpu/device.ts';
 import type { KernelTable, Step } from '../gpu/kernel.ts';
+import { createProfiler, type ProfileRow } from '../gpu/profile.ts';
 import { type Tensor, tensorBytes } from '../graph/graph.ts';
 import type { Plan } from '../graph/plan.ts';
 import type { GpuWeights } from '../weights/upload.ts';
@@ -15,6 +16,8 @@ export interface ExecutorOptions {
   signal?: AbortSignal;
   /** Submit op by op, so that an error names its op. */
   eager?: boolean;
+  /** Takes the time of every dispatch. */
+  profile?: boolean;
 }
 
 export interface Executor<Name extends string = string> {
@@ -28,6 +31,8 @@ export interface Executor<Name extends string = string> {
   /** Submits a step, or only its first `until` dispatches. */
   submit(name: Name, step: Step, options?: { until?: number }): void;
   readonly counts: { submits: number; dispatches: number };
+  /** GPU time by op and variant, when profiling. */
+  profile(): ProfileRow[];
   dispose(): void;
 }
 
@@ -36,7 +41,7 @@ export async function createExecutor<Name extends string>(
   weights: GpuWeights,
   plans: Readonly<Record<Name, Plan>>,
   table: KernelTable,
-  { forced, signal, eager = false }: ExecutorOptions = {},
+  { forced, signal, eager = false, profile = false }: ExecutorOptions = {},
 ): Promise<Executor<Name>> {
   const { device, buffers } = gpu;
   const owned: GPUBuffer[] = [];
@@ -82,11 +87,19 @@ export async function createExecutor<Name extends string>(
     );
     gpu.throwIfFaulty();
     const programs = Object.fromEntries(entries) as Record<Name, Program>;
+    const profiler = profile ? createProfiler(gpu) : undefined;
     const words = new Uint32Array(4);
+    const submitAlone = (program: Program, step: Step, i: number): void => {
+      const { label } = program.dispatches[i]!;
+      const encoder = device.createCommandEncoder({ label });
+      program.encode(encoder, step, i, i + 1);
+      device.queue.submit([encoder.finish({ label })]);
+    };
     const counts = { submits: 0, dispatches: 0 };
     return {
       programs,
       counts,
+      profile: () => profiler?.table() ?? [],
       dispose,
       session: (name) => sessionBuffers.get(name)!,
       stepBuffer: (name, tensor) => bufferOf(plans[name])(tensor),
@@ -102,21 +115,22 @@ export async function createExecutor<Name extends string>(
         const program = programs[name];
         const end = until ?? program.dispatches.length;
         if (eager) {
-          for (let i = 0; i < end; i++) submitOne(program.dispatches[i]!.label, i, i + 1);
+          for (let i = 0; i < end; i++) submitAlone(program, step, i);
         }
         const encoder = device.createCommandEncoder();
-        if (!eager) program.encode(encoder, step, 0, end);
+        const timed = profiler?.begin(program.dispatches.slice(0, end).map((d) => d.label));
+        if (timed) {
+          program.encodeTimed(encoder, step, end, timed.writes);
+          timed.resolve(encoder);
+        } else if (!eager) {
+          program.encode(encoder, step, 0, end);
+        }
         const given = after?.(encoder);
         device.queue.submit([encoder.finish()]);
+        timed?.read().catch(() => {});
         counts.submits++;
         counts.dispatches += end;
         return given as T;
-
-        function submitOne(label: string, begin: number, stop: number): void {
-          const single = device.createCommandEncoder({ label });
-          program.encode(single, step, begin, stop);
-          device.queue.submit([single.finish({ label })]);
-        }
       },
     };
   } catch (error) {

@@ -72,6 +72,7 @@ export async function openModel(from: SourceLike, options: LoadOptions = {}): Pr
     fuse: debug.fuse,
     reuse: debug.reuse,
     eager: debug.eager,
+    profile: debug.profile,
     forced: debug.kernel,
     signal,
   };

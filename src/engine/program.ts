@@ -40,6 +40,13 @@ export interface Program {
   readonly dispatches: readonly Dispatch[];
   /** Replays dispatches [begin, end) of a step in one compute pass. */
   encode(encoder: GPUCommandEncoder, step: Step, begin: number, end: number): void;
+  /** The same with a pass for every dispatch, which is what timestamps can be taken of. */
+  encodeTimed(
+    encoder: GPUCommandEncoder,
+    step: Step,
+    end: number,
+    writes: (index: number) => GPUComputePassTimestampWrites,
+  ): void;
 }
 
 /** Op kind -> name of the variant to use wherever its `when` holds. */
@@ -107,22 +114,26 @@ export async function createProgram(
   });
   const dispatches = await Promise.all(pending);
   signal?.throwIfAborted();
+  const run = (pass: GPUComputePassEncoder, { pipeline, bindGroup, grid }: Dispatch, step: Step): void => {
+    const [x, y, z] = grid(step);
+    pass.setPipeline(pipeline);
+    pass.setBindGroup(0, bindGroup);
+    pass.dispatchWorkgroups(x, y, z);
+  };
   return {
     plan,
     dispatches,
     encode(encoder, step, begin, end) {
       const pass = encoder.beginComputePass();
-      let bound: GPUComputePipeline | undefined;
-      for (let i = begin; i < end; i++) {
-        const { pipeline, bindGroup, grid } = dispatches[i]!;
-        const [x, y, z] = grid(step);
-        if (x * y * z === 0) continue;
-        if (pipeline !== bound) pass.setPipeline(pipeline);
-        bound = pipeline;
-        pass.setBindGroup(0, bindGroup);
-        pass.dispatchWorkgroups(x, y, z);
-      }
+      for (let i = begin; i < end; i++) run(pass, dispatches[i]!, step);
       pass.end();
+    },
+    encodeTimed(encoder, step, end, writes) {
+      for (let i = 0; i < end; i++) {
+        const pass = encoder.beginComputePass({ timestampWrites: writes(i) });
+        run(pass, dispatches[i]!, step);
+        pass.end();
+      }
     },
   };
 }

@@ -73,12 +73,12 @@ export async function createSession(
   weights: GpuWeights,
   spec: ModelSpec,
   plans: { decode: Plan; prefill: Plan },
-  options: SessionOptions,
+  sessionOptions: SessionOptions,
 ): Promise<Session> {
   const { device } = gpu;
   const { vocabSize, rope } = spec.config;
-  const { capacity, prefillRows } = options;
-  const executor = await createExecutor(gpu, weights, plans, kernels, options);
+  const { capacity, prefillRows } = sessionOptions;
+  const executor = await createExecutor(gpu, weights, plans, kernels, sessionOptions);
   const depth = gpu.info.isFallback ? 1 : STEPS_IN_FLIGHT;
   const ring = createReadbackRing(gpu.buffers, RESULT_BYTES, depth + 1);
   const result = executor.session('result');
@@ -215,6 +215,7 @@ export async function createSession(
     } finally {
       await Promise.allSettled(pending);
       Object.assign(counts, executor.counts);
+      if (sessionOptions.profile) console.table(executor.profile());
       release();
     }
   }
@@ -225,12 +226,12 @@ export async function createSession(
     rows: number,
   ): Promise<Map<string, Inspected>> {
     checkPrompt(ids, vocabSize, Number.POSITIVE_INFINITY);
-    const recording: RecordOptions = { ...options, rows, capacity: ids.length };
+    const recording: RecordOptions = { ...sessionOptions, rows, capacity: ids.length };
     const { plan, kept } = recordInspection(spec, recording, names);
     const release = await takeTurn();
     let inspector: Awaited<ReturnType<typeof createExecutor<'inspect'>>> | undefined;
     try {
-      inspector = await createExecutor(gpu, weights, { inspect: plan }, kernels, options);
+      inspector = await createExecutor(gpu, weights, { inspect: plan }, kernels, sessionOptions);
       const found = new Map<string, Inspected>();
       for (const [name, tensor] of kept) {
         found.set(name, {
