@@ -1,5 +1,6 @@
 /** @file What generation_config.json says of sampling and stopping. Values of the wrong type count as absent. */
 import type { SamplingParams } from '../../kernels/sample/layout.ts';
+import { InvalidInputError } from '../errors.ts';
 import type { SamplingDefaults, SamplingOptions } from './types.ts';
 
 type Json = Readonly<Record<string, unknown>>;
@@ -29,17 +30,44 @@ export function stopTokensOf(...configs: Json[]): number[] {
   return [...new Set(ids)];
 }
 
-/** Options over the checkpoint's defaults. Values are checked where they are packed for the GPU. */
+type Range = readonly [min: number, max: number, isInteger: boolean];
+
+const RANGES: Readonly<Record<keyof Omit<SamplingParams, 'seed'>, Range>> = {
+  temperature: [0, 1000, false],
+  topK: [0, 2 ** 31, true],
+  topP: [0, 1, false],
+  minP: [0, 1, false],
+  repetitionPenalty: [1e-3, 1e3, false],
+  presencePenalty: [-1e3, 1e3, false],
+  frequencyPenalty: [-1e3, 1e3, false],
+};
+
+/** Options over the checkpoint's defaults, each checked. @throws InvalidInputError naming the option */
 export function samplingParams(options: SamplingOptions, defaults: SamplingDefaults): SamplingParams {
+  const checked = (name: keyof typeof RANGES): number => {
+    const [min, max, isInteger] = RANGES[name];
+    const value: unknown = options[name] ?? defaults[name];
+    if (
+      typeof value !== 'number' ||
+      !(value >= min && value <= max) ||
+      (isInteger && !Number.isInteger(value))
+    ) {
+      throw new InvalidInputError(
+        `${name} is ${String(value)}, wanted ${isInteger ? 'an integer' : 'a number'} from ${min} to ${max}`,
+      );
+    }
+    return value;
+  };
   const { seed = Math.floor(Math.random() * 2 ** 32) } = options;
+  if (!Number.isSafeInteger(seed)) throw new InvalidInputError(`seed is ${String(seed)}, wanted an integer`);
   return {
-    temperature: options.temperature ?? defaults.temperature,
-    topK: options.topK ?? defaults.topK,
-    topP: options.topP ?? defaults.topP,
-    minP: options.minP ?? defaults.minP,
-    repetitionPenalty: options.repetitionPenalty ?? defaults.repetitionPenalty,
-    presencePenalty: options.presencePenalty ?? defaults.presencePenalty,
-    frequencyPenalty: options.frequencyPenalty ?? defaults.frequencyPenalty,
+    temperature: checked('temperature'),
+    topK: checked('topK'),
+    topP: checked('topP'),
+    minP: checked('minP'),
+    repetitionPenalty: checked('repetitionPenalty'),
+    presencePenalty: checked('presencePenalty'),
+    frequencyPenalty: checked('frequencyPenalty'),
     seed,
   };
 }

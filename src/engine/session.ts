@@ -6,12 +6,10 @@
 import { kernels } from '../../kernels/index.ts';
 import {
   NUM_RESULT_WORDS,
-  packBias,
   packCounts,
   packSampling,
   type SamplingParams,
   unpackResult,
-  usesCounts,
 } from '../../kernels/sample/layout.ts';
 import { ContextLengthError, InvalidInputError, ModelStateError, NumericalError } from '../errors.ts';
 import { createReadbackRing, readBuffer } from '../gpu/buffers.ts';
@@ -114,13 +112,13 @@ export async function createSession(
     device.queue.writeBuffer(executor.session(ANGLES), 0, ropeAngles(rope, position, rows, sequenceLength));
   }
 
-  function writeSampling(ids: readonly number[], { sampling, logitBias }: TokenOptions): void {
-    const hasBias = logitBias !== undefined && Object.keys(logitBias).length > 0;
+  function writeSampling(ids: readonly number[], { sampling, logitBias = {} }: TokenOptions): void {
     const write = (name: string, words: GPUAllowSharedBufferSource): void =>
       device.queue.writeBuffer(executor.session(name), 0, words);
-    write('sampling', packSampling({ ...sampling, hasBias }));
-    if (hasBias) write('bias', packBias(vocabSize, logitBias));
-    if (usesCounts(sampling)) write('counts', packCounts(vocabSize, ids));
+    const hasBias = Object.keys(logitBias).length > 0;
+    write('sampling', packSampling(sampling, { hasBias }));
+    write('counts', packCounts(vocabSize, ids));
+    if (hasBias) write('bias', denseBias(logitBias, vocabSize));
   }
 
   /** Runs the prompt from `position` on; the last chunk samples, and its result is what the returned promise gives. */
@@ -192,7 +190,7 @@ export async function createSession(
         const words = await pending.shift()!;
         counts.readbacks++;
         const picked = unpackResult(words);
-        if (!picked.isValid) {
+        if (!picked.isFinite) {
           cached.length = 0;
           throw new NumericalError(
             `The model computed NaN or infinite logits at position ${ids.length + numRead}; no token was sampled. Try precision: 'f32', and check the checkpoint.`,
@@ -283,6 +281,25 @@ function start(read: () => Promise<Uint32Array>): Promise<Uint32Array> {
   const words = read();
   words.catch(() => {});
   return words;
+}
+
+function denseBias(
+  logitBias: Readonly<Record<number, number>>,
+  vocabSize: number,
+): Float32Array<ArrayBuffer> {
+  const bias = new Float32Array(vocabSize);
+  for (const [id, value] of Object.entries(logitBias)) {
+    if (!(Number(id) < vocabSize)) {
+      throw new InvalidInputError(`logitBias names the token ${id}, wanted ids from 0 to ${vocabSize - 1}`);
+    }
+    if (Number.isNaN(value) || value === Number.POSITIVE_INFINITY) {
+      throw new InvalidInputError(
+        `logitBias of token ${id} is ${value}, wanted a finite number, or -Infinity to ban the token`,
+      );
+    }
+    bias[Number(id)] = value;
+  }
+  return bias;
 }
 
 function checkPrompt(ids: readonly number[], vocabSize: number, capacity: number): void {

@@ -30,6 +30,16 @@ const HALF_PRECISION: Record<string, { maxAbs: number; rms: number }> = {
 const STRICTEST_HALF = { maxAbs: 0.023, rms: 0.0045 };
 
 const NUM_GREEDY = 24;
+const GREEDY = {
+  temperature: 0,
+  topK: 0,
+  topP: 1,
+  minP: 0,
+  repetitionPenalty: 1,
+  presencePenalty: 0,
+  frequencyPenalty: 0,
+  seed: 0,
+};
 /** Several chunks for the longest prompt, and a last one that is not full. */
 const PREFILL_ROWS = 64;
 
@@ -143,7 +153,7 @@ async function compare(
   const wanted = Array.from(at('greedy.tokens').data);
   const generated: number[] = [];
   const generation = session.generate(ids, {
-    sampling: { temperature: 0, seed: 0 },
+    sampling: GREEDY,
     maxTokens: NUM_GREEDY,
     accept: () => true,
   });
