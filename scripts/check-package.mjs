@@ -1,0 +1,117 @@
+/**
+ * @file `npm run check:package`: packs the library as npm would publish it, checks the package with publint and
+ * arethetypeswrong, then uses it as a stranger would: installed from the tarball, type-checked, bundled by a bare
+ * Vite and imported by Node. Run `npm run build` before.
+ */
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { gzipSync } from 'node:zlib';
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url));
+/** What an app downloads for the whole library and its dependencies: bundled, minified, compressed with gzip. */
+const MAX_BUNDLE_BYTES = 100 * 1024;
+
+const FILES = {
+  'package.json': JSON.stringify({ name: 'consumer', private: true, type: 'module' }),
+  'index.html': '<!doctype html><script type="module" src="./app.ts"></script>',
+  'app.ts': `import { loadModel, type Model, UnsupportedConfigError } from 'shaderloom';
+
+export async function ask(url: string, question: string): Promise<string> {
+  const model: Model = await loadModel(url, { contextLength: 1024 });
+  const stream = model.chat([{ role: 'user', content: question }], { temperature: 0 });
+  for await (const { content } of stream) document.body.append(content ?? '');
+  return (await stream.result).message.content;
+}
+ask('/model', 'Hello').catch((error) => console.log(error instanceof UnsupportedConfigError));
+`,
+  'server.ts': `import { loadModel } from 'shaderloom';
+import { folder, gpu } from 'shaderloom/node';
+
+export const load = async (path: string) => loadModel(folder(path), { gpu: await gpu() });
+`,
+  'tsconfig.json': JSON.stringify({
+    compilerOptions: {
+      strict: true,
+      noEmit: true,
+      target: 'ES2022',
+      module: 'NodeNext',
+      lib: ['ES2022', 'DOM', 'DOM.Iterable'],
+      types: [],
+      skipLibCheck: false,
+    },
+    files: ['app.ts', 'server.ts'],
+  }),
+};
+
+const folder = mkdtempSync(join(tmpdir(), 'shaderloom-consumer-'));
+try {
+  const packed = JSON.parse(run('npm', ['pack', '--json', '--pack-destination', folder], ROOT));
+  const tarball = join(folder, packed[0].filename);
+  runTool('publint/src/cli.js', [tarball, '--strict'], ROOT);
+  runTool(
+    '@arethetypeswrong/cli/dist/index.js',
+    [tarball, '--profile', 'esm-only', '--no-definitely-typed'],
+    ROOT,
+  );
+  checkConsumer(tarball);
+} catch (error) {
+  console.error(error instanceof Error ? error.message : error);
+  process.exitCode = 1;
+} finally {
+  rmSync(folder, { recursive: true });
+}
+
+/** @param {string} tarball */
+function checkConsumer(tarball) {
+  const app = join(folder, 'app');
+  mkdirSync(app);
+  for (const [name, text] of Object.entries(FILES)) writeFileSync(join(app, name), text);
+  run('npm', ['install', '--prefer-offline', '--no-audit', '--no-fund', tarball], app);
+  runTool('typescript/bin/tsc', ['--project', app], app);
+  runTool('vite/bin/vite.js', ['build', '--logLevel', 'warn', '--outDir', 'out'], app);
+  run(
+    process.execPath,
+    ['--eval', "await Promise.all([import('shaderloom'), import('shaderloom/node')])"],
+    app,
+  );
+
+  const bundle = readdirSync(join(app, 'out/assets')).filter((name) => name.endsWith('.js'));
+  const bytes = bundle.reduce(
+    (sum, name) => sum + gzipSync(readFileSync(join(app, 'out/assets', name))).length,
+    0,
+  );
+  if (bytes > MAX_BUNDLE_BYTES) {
+    throw new Error(`the consumer's bundle has ${bytes} bytes after gzip; the budget is ${MAX_BUNDLE_BYTES}`);
+  }
+  console.log(`package: publint and types clean, a consumer's app builds to ${bytes} bytes after gzip`);
+}
+
+/**
+ * Runs a tool of this project's node_modules.
+ * @param {string} tool
+ * @param {string[]} args
+ * @param {string} cwd
+ */
+function runTool(tool, args, cwd) {
+  return run(process.execPath, [join(ROOT, 'node_modules', tool), ...args], cwd);
+}
+
+/**
+ * @param {string} command
+ * @param {string[]} args
+ * @param {string} cwd
+ * @throws an Error with everything that the command printed, when it fails
+ */
+function run(command, args, cwd) {
+  const isScript = command === 'npm' && process.platform === 'win32';
+  const { status, stdout, stderr, error } = spawnSync(command, args, {
+    cwd,
+    encoding: 'utf8',
+    shell: isScript,
+  });
+  if (status === 0) return stdout;
+  throw new Error(`${command} ${args.join(' ')} failed\n${stdout}${stderr}${error ?? ''}`);
+}
