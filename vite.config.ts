@@ -67,7 +67,7 @@ export default defineConfig({
       },
       {
         extends: true,
-        optimizeDeps: { include: ['fast-check'] },
+        optimizeDeps: { include: ['dompurify', 'fast-check', 'marked'] },
         test: {
           name: 'chrome',
           include: ['test/**/*.{gpu,chrome}.test.ts'],
