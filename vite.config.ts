@@ -67,7 +67,7 @@ export default defineConfig({
       },
       {
         extends: true,
-        optimizeDeps: { include: ['dompurify', 'fast-check', 'marked'] },
+        optimizeDeps: { include: ['fast-check'] },
         test: {
           name: 'chrome',
           include: ['test/**/*.{gpu,chrome}.test.ts'],
