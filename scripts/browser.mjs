@@ -33,13 +33,15 @@ export class SetupError extends Error {}
 
 /**
  * Flags for automated runs. The browser itself prefers a real GPU and falls back to its own SwiftShader;
- * `Vulkan` is how headless Linux reaches a real GPU, and a container's root cannot use the sandbox.
+ * `Vulkan` is how headless Linux reaches a real GPU, a container's root cannot use the sandbox, and the watchdog would
+ * take a long dispatch on a software adapter for a hang.
  */
 export const browserArgs = [
   '--no-sandbox',
   '--enable-unsafe-webgpu',
   '--enable-unsafe-swiftshader',
   '--enable-features=Vulkan',
+  '--disable-gpu-watchdog',
   '--disable-quic',
   '--no-first-run',
   '--disable-background-networking',
