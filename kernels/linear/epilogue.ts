@@ -1,9 +1,11 @@
 /** @file What every linear kernel shares: the WGSL at its end, and the bindings and constants that it needs. */
 import { type Binding, type Const, vectorBinding, type WeightPart, wgslFile } from '../../src/gpu/kernel.ts';
 import type { LinearOp } from '../../src/graph/graph.ts';
+import { swigluFile } from '../lib/swiglu.ts';
 import epilogueText from './epilogue.wgsl?raw';
 
-export const epilogueFile = wgslFile('kernels/linear/epilogue.wgsl', epilogueText);
+/** Parts to put before the body of a linear. */
+export const epilogueParts = [swigluFile, wgslFile('kernels/linear/epilogue.wgsl', epilogueText)];
 
 /** Flags, constants, aliases and bindings of epilogue.wgsl; `out` comes last of the bindings. */
 export function epilogue(

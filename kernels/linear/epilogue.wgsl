@@ -2,15 +2,8 @@
 //   y = sums (+ bias);  out = y, or silu(y[2i]) * y[2i + 1] (swiglu);  out += residual
 // Layout: weight row n of the part is output column part_begin + n (half of that with swiglu), so four weight rows are one
 //   out_vec, vec4<f32> or vec2<f32>. Columns behind the last one are padding and may be overwritten.
-// Expects: part_begin (a multiple of 4), alias out_vec, out: array<out_vec>, out_stride (in out_vecs);
-//   #if bias: bias: array<vec4<f32>>; #if residual: residual: array<out_vec>, residual_offset, residual_stride.
-#if swiglu
-fn swiglu(gate: f32, up: f32) -> f32 {
-  // exp must stay finite: WGSL leaves infinity undefined. A NaN gate stays NaN through the numerator.
-  return gate / (1.0 + exp(min(-gate, 80.0))) * up;
-}
-#endif
-
+// Expects: swiglu; part_begin (a multiple of 4), alias out_vec, out: array<out_vec>, out_stride (in out_vecs);
+//   flag bias: bias: array<vec4<f32>>; flag residual: residual: array<out_vec>, residual_offset, residual_stride.
 // `n`: the first of the four weight rows of the part, a multiple of 4.
 fn write_outputs(row: u32, n: u32, sums: vec4<f32>) {
   let column = (part_begin + n) / 4u;

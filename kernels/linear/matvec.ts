@@ -10,7 +10,7 @@ import {
 import type { LinearOp, WgslFile } from '../../src/graph/graph.ts';
 import { foldGrid } from '../lib/grid.ts';
 import { reduceSubgroups, reduceWorkgroup } from '../lib/reduce.ts';
-import { epilogue, epilogueFile } from './epilogue.ts';
+import { epilogue, epilogueParts } from './epilogue.ts';
 import matvecText from './matvec.wgsl?raw';
 
 const body = wgslFile('kernels/linear/matvec.wgsl', matvecText);
@@ -19,7 +19,7 @@ const body = wgslFile('kernels/linear/matvec.wgsl', matvecText);
 const MAX_ROWS = 8;
 const WEIGHT_ROWS_PER_GROUP = 4;
 /** Enough workgroups to fill any GPU with 64 lanes each; below, more lanes per workgroup keep more loads in flight. */
-const MANY_GROUPS = 1024;
+const MANY_GROUPS = 512;
 
 const hasFewRows = (op: LinearOp): boolean => op.inputs.x.shape[0]! <= MAX_ROWS;
 
@@ -52,11 +52,10 @@ function build(
   const grid = foldGrid(numGroups, device.maxGridSize);
   return {
     body,
-    parts: [weight.format.fragment, reduce, epilogueFile],
+    parts: [weight.format.fragment, reduce, ...epilogueParts],
     flags: {
       ...end.flags,
       norm: norm !== undefined,
-      tail: rowBlocks % numLanes !== 0,
       ragged: weight.cols % weight.format.blockSize !== 0,
     },
     consts: {

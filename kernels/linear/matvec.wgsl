@@ -1,25 +1,17 @@
-// y[row, n] = sum_k weight[n, k] * x[row, k] for a few rows of x; #if norm: x is RMS-normalised on the way,
+// y[row, n] = sum_k weight[n, k] * x[row, k] for a few rows of x; flag norm: x is RMS-normalised on the way,
 //   y[row, n] = (sum_k weight[n, k] * norm[k] * x[row, k]) / sqrt(sum_k x[row, k]^2 / cols + eps).
 // Layout: one workgroup per four weight rows; its lanes stride over the blocks of k, so that neighbours load neighbouring
-//   blocks. Each lane keeps num_rows * 4 sums (#if norm: then num_rows sums of squares), which sum_lanes adds up.
+//   blocks. Each lane keeps num_rows * 4 sums (flag norm: then num_rows sums of squares), which sum_lanes adds up.
 // Expects: load_block, sum_lanes, write_outputs; x: array<vec4<f32>>, x_offset, x_stride (in vec4s), num_rows, weight_rows,
-//   cols, grid_width, num_sums; #if norm: norm: array<vec4<f32>>, eps.
-//   #if tail: the last round of blocks is not full. #if ragged: cols is not a multiple of the block.
-const num_rounds: u32 = (weight_row_blocks + num_lanes - 1u) / num_lanes;
-
+//   cols, grid_width, num_sums; flag norm: norm: array<vec4<f32>>, eps.
+//   flag ragged: cols is not a multiple of the block.
 @compute @workgroup_size(num_lanes)
 fn main(at: Invocation) {
   let n = 4u * (at.group.x + at.group.y * grid_width);
   // Groups behind the last weight row recompute it: cheaper than a branch, and barriers stay uniform.
   let rows = min(vec4(n) + vec4(0u, 1u, 2u, 3u), vec4(weight_rows - 1u));
   var sums: array<f32, num_sums>;
-  for (var round = 0u; round < num_rounds; round++) {
-    let block = round * num_lanes + at.lane;
-#if tail
-    if (block >= weight_row_blocks) {
-      break;
-    }
-#endif
+  for (var block = at.lane; block < weight_row_blocks; block += num_lanes) {
     let w0 = load_block(rows.x, block);
     let w1 = load_block(rows.y, block);
     let w2 = load_block(rows.z, block);

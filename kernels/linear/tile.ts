@@ -8,7 +8,7 @@ import {
   wgslFile,
 } from '../../src/gpu/kernel.ts';
 import type { LinearOp } from '../../src/graph/graph.ts';
-import { epilogue, epilogueFile } from './epilogue.ts';
+import { epilogue, epilogueParts } from './epilogue.ts';
 import tileText from './tile.wgsl?raw';
 
 const body = wgslFile('kernels/linear/tile.wgsl', tileText);
@@ -22,7 +22,7 @@ interface Shape {
   readonly threadCol4s: number;
 }
 
-const large: Shape = { rowThreads: 8, colThreads: 16, threadRows: 8, threadCol4s: 1 };
+const large: Shape = { rowThreads: 8, colThreads: 8, threadRows: 8, threadCol4s: 2 };
 const small: Shape = { rowThreads: 8, colThreads: 8, threadRows: 4, threadCol4s: 1 };
 
 const tileRows = (s: Shape): number => s.rowThreads * s.threadRows;
@@ -76,7 +76,7 @@ function build(op: LinearOp, part: WeightPart, shape: Shape, tileType: string): 
   const numColTiles = Math.ceil(part.rows / tileCols(shape));
   return {
     body,
-    parts: [weight.format.fragment, epilogueFile],
+    parts: [weight.format.fragment, ...epilogueParts],
     flags: { ...end.flags, ragged: weight.cols % tileK !== 0 },
     consts: {
       ...end.consts,

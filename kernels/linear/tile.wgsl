@@ -6,7 +6,7 @@
 //   swizzle(): both keep the reads of a subgroup on different banks.
 // Expects: load_block, write_outputs; x: array<vec4<f32>>, x_offset, x_stride (in vec4s), num_rows, weight_rows, cols,
 //   alias tile_vec4 (vec4<f32> or vec4<f16>) for staged weights, row_threads and col_threads (multiples of 8).
-//   #if ragged: cols is not a multiple of 4 * tile_k4s.
+//   flag ragged: cols is not a multiple of 4 * tile_k4s.
 const num_lanes: u32 = row_threads * col_threads;
 const tile_rows: u32 = row_threads * thread_rows;
 const tile_cols: u32 = col_threads * 4u * thread_col4s;

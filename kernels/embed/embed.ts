@@ -1,0 +1,39 @@
+/** @file The kernel of `embed`: looks rows up in a table of any weight format, split into parts. */
+import { type KernelVariant, weightBindings, wgslFile } from '../../src/gpu/kernel.ts';
+import embedText from './embed.wgsl?raw';
+
+const body = wgslFile('kernels/embed/embed.wgsl', embedText);
+const LANES = 64;
+
+export const embed: readonly KernelVariant<'embed'>[] = [
+  {
+    name: 'blocks',
+    when: () => true,
+    build(op, { part }) {
+      const { tokens } = op.inputs;
+      const { weight } = op.weights;
+      const { out } = op.outputs;
+      const rowBlocks = Math.ceil(weight.cols / weight.format.blockSize);
+      return {
+        body,
+        parts: [weight.format.fragment],
+        consts: {
+          tokens_offset: tokens.offset,
+          out_stride: out.rowStride / 4,
+          cols: weight.cols,
+          part_begin: part.begin,
+          weight_rows: part.rows,
+          table_rows: weight.rows,
+          weight_row_blocks: rowBlocks,
+          num_lanes: LANES,
+        },
+        bindings: {
+          tokens: { tensor: tokens, type: 'u32' },
+          ...weightBindings(weight),
+          out: { tensor: out, type: 'vec4<f32>', access: 'read_write' },
+        },
+        grid: (step) => [Math.ceil(rowBlocks / LANES), step.rows, 1],
+      };
+    },
+  },
+];

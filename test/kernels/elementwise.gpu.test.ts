@@ -1,0 +1,62 @@
+import { it } from 'vitest';
+import {
+  add as addVariants,
+  lastRow as lastRowVariants,
+  swiglu as swigluVariants,
+} from '../../kernels/elementwise/elementwise.ts';
+import { createTensor, viewColumns } from '../../src/graph/graph.ts';
+import { add, lastRow, swiglu } from '../../src/graph/ops.ts';
+import { add as addReference } from '../reference/add.ts';
+import { swiglu as swigluReference } from '../reference/swiglu.ts';
+import { expectRows } from './expect-rows.ts';
+import { freshSeed, randomNormal, runVariants, seededRandom } from './harness.ts';
+
+it('adds rows, of views as well', async () => {
+  const seed = freshSeed();
+  const random = seededRandom(seed);
+  for (const cols of [1, 31, 260]) {
+    const [a, b] = [randomNormal(random, 2 * cols), randomNormal(random, 2 * cols)];
+    const outcomes = await runVariants(addVariants, {
+      record(graph) {
+        const wide = createTensor(graph, [3, cols + 9]);
+        add(createTensor(graph, [3, cols]), viewColumns(wide, 8, [cols]));
+      },
+      data: { a, b },
+      step: { rows: 2, position: 0 },
+    });
+    const values = addReference(a, b);
+    // One float32 rounding of the sum.
+    for (const o of outcomes)
+      expectRows(o, 'out', { values, tolerance: (i) => 6e-8 * Math.abs(values[i]!) }, seed);
+  }
+});
+
+it('multiplies silu(gate) by up, for gates of any size', async () => {
+  const seed = freshSeed();
+  const random = seededRandom(seed);
+  const cols = 35;
+  const x = randomNormal(random, 2 * 2 * cols, 8);
+  x.set([-1e4, 3, -100, 1e4, 1e4, 1, 0, 5, Number.NaN, 1], 10);
+  const outcomes = await runVariants(swigluVariants, {
+    record: (graph) => swiglu(createTensor(graph, [3, 2 * cols])),
+    data: { x },
+    step: { rows: 2, position: 0 },
+  });
+  const values = swigluReference(x);
+  // exp is good to 3 + 2 |gate| units of float32 (WGSL), which the sigmoid damps to about 3 relative to the gate.
+  const tolerance = (i: number): number => 1e-6 * Math.abs(x[2 * i]! * x[2 * i + 1]!);
+  for (const outcome of outcomes) expectRows(outcome, 'out', { values, tolerance }, seed);
+});
+
+it('takes the last row that counts', async () => {
+  const seed = freshSeed();
+  const cols = 257;
+  const x = randomNormal(seededRandom(seed), 5 * cols);
+  const outcomes = await runVariants(lastRowVariants, {
+    record: (graph) => lastRow(createTensor(graph, [5, cols])),
+    data: { x },
+    step: { rows: 3, position: 7 },
+  });
+  const values = Float64Array.from(x.subarray(2 * cols, 3 * cols));
+  for (const outcome of outcomes) expectRows(outcome, 'out', { values, tolerance: () => 0 }, seed);
+});
