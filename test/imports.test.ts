@@ -51,8 +51,8 @@ const ROOMS: readonly Room[] = [
   { path: 'examples/kernel-lab/', imports: ['src/', 'kernels/', 'tokenizer/'] },
   { path: 'examples/cli/plan.ts', imports: ['src/'] },
   { path: 'examples/', imports: ['src/index.ts', 'src/node.ts'] },
-  { path: 'bench/kernel', imports: ['src/', 'kernels/'] },
-  { path: 'bench/tokenizer', imports: ['tokenizer/'] },
+  { path: 'bench/kernel', imports: ['bench/', 'src/', 'kernels/'] },
+  { path: 'bench/tokenizer', imports: ['bench/', 'tokenizer/'] },
   { path: 'bench/', imports: ['src/index.ts', 'src/node.ts'] },
 ];
 
