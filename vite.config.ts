@@ -1,4 +1,5 @@
 /** @file One configuration for the dev server, the library build and the four Vitest projects. */
+import { availableParallelism } from 'node:os';
 import { playwright } from '@vitest/browser-playwright';
 import type { Plugin } from 'vite';
 import { defineConfig } from 'vitest/config';
@@ -51,6 +52,8 @@ export default defineConfig({
           name: 'pure',
           include: ['test/**/*.test.ts'],
           exclude: ['test/**/*.{gpu,chrome,page}.test.ts'],
+          // Vitest would leave a core free; with two cores that is half of them.
+          maxWorkers: availableParallelism(),
           sequence: { groupOrder: 0 },
         },
       },
