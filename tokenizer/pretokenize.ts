@@ -3,12 +3,17 @@
  * pattern that regex.ts can convert, then ByteLevel. Knows nothing of tokens.
  */
 import { TokenizerError } from './errors.ts';
-import { readBoolean, readObject, readSteps, readString, rejectUnknownKeys, unsupported } from './json.ts';
-import { compileOniguruma, escapeText } from './regex.ts';
-import { knownScanner } from './scanners.ts';
-
-/** Appends the end offset of every piece of a well-formed text to `ends`; pieces are not empty and leave no gap. */
-export type Splitter = (text: string, ends: number[]) => void;
+import {
+  describe,
+  readBoolean,
+  readObject,
+  readSteps,
+  readString,
+  rejectUnknownKeys,
+  unsupported,
+} from './json.ts';
+import { compileOniguruma, engineReason, escapeText } from './regex.ts';
+import { knownScanner, type Splitter } from './scanners.ts';
 
 /** What ByteLevel splits by when `use_regex` is true (GPT-2). */
 const GPT2_PATTERN = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
@@ -18,12 +23,18 @@ const SUPPORTED = 'Split steps and then one ByteLevel, in a Sequence';
 /** The splitter that the `pre_tokenizer` section of tokenizer.json describes. */
 export function readPreTokenizer(json: unknown): Splitter {
   const patterns = readPatterns(json);
-  return knownScanner(patterns) ?? regexSplitter(patterns);
+  return knownScanner(patterns.map(({ pattern }) => pattern)) ?? regexSplitter(patterns);
 }
 
-/** The Oniguruma patterns of the steps, in order. */
-export function readPatterns(json: unknown): string[] {
-  const patterns: string[] = [];
+/** An Oniguruma pattern and the field it comes from, for messages. */
+interface SplitPattern {
+  readonly pattern: string;
+  readonly where: string;
+}
+
+/** The patterns of the `pre_tokenizer` section of tokenizer.json, in the order they split in. */
+export function readPatterns(json: unknown): SplitPattern[] {
+  const patterns: SplitPattern[] = [];
   const steps = readSteps(json, 'pre_tokenizer', 'pretokenizers');
   steps.forEach(({ step, where, type }, i) => {
     const isLast = i === steps.length - 1;
@@ -43,7 +54,8 @@ export function readPatterns(json: unknown): string[] {
           'false',
         );
       }
-      if (readBoolean(step.use_regex, `${where}.use_regex`, true)) patterns.push(GPT2_PATTERN);
+      if (readBoolean(step.use_regex, `${where}.use_regex`, true))
+        patterns.push({ pattern: GPT2_PATTERN, where });
     } else {
       throw unsupported(`${where}.type`, type, SUPPORTED);
     }
@@ -52,16 +64,17 @@ export function readPatterns(json: unknown): string[] {
   return patterns;
 }
 
-function readPattern(json: unknown, where: string): string {
-  const pattern = readObject(json, where);
-  rejectUnknownKeys(pattern, where, ['Regex', 'String']);
-  if (typeof pattern.String === 'string') return escapeText(pattern.String);
-  return readString(pattern.Regex, `${where}.Regex`);
+function readPattern(json: unknown, where: string): SplitPattern {
+  const object = readObject(json, where);
+  rejectUnknownKeys(object, where, ['Regex', 'String']);
+  if (typeof object.String === 'string')
+    return { pattern: escapeText(object.String), where: `${where}.String` };
+  return { pattern: readString(object.Regex, `${where}.Regex`), where: `${where}.Regex` };
 }
 
 /** Splits by the first pattern, then each piece by the second, and so on. A later pattern sees nothing but its piece. */
-export function regexSplitter(patterns: readonly string[]): Splitter {
-  const regexes = patterns.map((pattern) => compileOniguruma(pattern, 'pre_tokenizer'));
+export function regexSplitter(patterns: readonly SplitPattern[]): Splitter {
+  const regexes = patterns.map(({ pattern, where }) => compileOniguruma(pattern, where));
   return (text, ends) => {
     let pieceEnds = [text.length];
     for (const regex of regexes) {
@@ -88,7 +101,8 @@ function splitByRegex(piece: string, regex: RegExp, offset: number, ends: number
     }
   } catch (error) {
     throw new TokenizerError(
-      `the pre_tokenizer pattern ${regex.source} failed on a text of ${piece.length} UTF-16 units: ${error}; supported: patterns that the JavaScript engine can run`,
+      `the pre_tokenizer pattern ${describe(regex.source)} failed on ${piece.length} UTF-16 units of text: ` +
+        `${engineReason(error)}; encode the text in shorter parts`,
     );
   }
   if (start < piece.length) ends.push(offset + piece.length);

@@ -9,6 +9,8 @@
 import { TokenizerError } from './errors.ts';
 import { describe } from './json.ts';
 
+/** Far above any real pattern, and low enough that reading and compiling takes no time to speak of. */
+const MAX_LENGTH = 10_000;
 const MAX_DEPTH = 50;
 const WHITE_SPACE = '\\p{White_Space}';
 
@@ -20,6 +22,9 @@ const GENERAL_CATEGORIES = new Set(
 );
 
 const CONTROL_ESCAPES: Readonly<Record<string, number>> = { t: 9, n: 10, v: 11, f: 12, r: 13, a: 7, e: 27 };
+
+/** `{,n}` is Oniguruma's `{0,n}`; any other brace is a literal. */
+const QUANTIFIER = /[*+?]|\{(?:\d+,?\d*|,(\d+))\}/y;
 
 /** Letters outside ASCII that fold to an ASCII letter: long s and the Kelvin sign. */
 const EXTRA_CASES: Readonly<Record<string, number>> = { s: 0x17f, k: 0x212a };
@@ -34,6 +39,11 @@ const MULTI_CHAR_FOLDS = new Set(['ss', 'ff', 'fi', 'fl', 'st']);
  * @throws TokenizerError naming the construct that is malformed or has no exact counterpart.
  */
 export function compileOniguruma(pattern: string, where: string): RegExp {
+  if (pattern.length > MAX_LENGTH) {
+    throw new TokenizerError(
+      `${where} has ${pattern.length} characters; supported: patterns of at most ${MAX_LENGTH}`,
+    );
+  }
   const source = new PatternReader(pattern, where).read();
   try {
     const regex = new RegExp(source, 'gv');
@@ -44,10 +54,15 @@ export function compileOniguruma(pattern: string, where: string): RegExp {
     return regex;
   } catch (error) {
     throw new TokenizerError(
-      `${where} is ${describe(pattern)}, which the JavaScript engine rejects: ${error instanceof Error ? error.message : error}`,
+      `${where} is ${describe(pattern)}, which the JavaScript engine rejects: ${engineReason(error)}; ` +
+        'supported: patterns that it can compile',
     );
   }
 }
+
+/** An engine's message without the pattern it repeats, which may be huge. */
+export const engineReason = (error: unknown): string =>
+  describe(error instanceof Error ? error.message.split(': ').at(-1) : error);
 
 const escapeChar = (char: number): string => `\\u{${char.toString(16)}}`;
 
@@ -119,7 +134,11 @@ class PatternReader {
       case '*':
       case '+':
       case '?':
-        throw this.error(`a ${char} with nothing to repeat`);
+      case '{':
+        this.at--;
+        if (this.match(QUANTIFIER) !== null) throw this.error(`a ${char} with nothing to repeat`);
+        this.at++;
+        return escapeChar(0x7b);
       default:
         return this.literal(char.codePointAt(0)!, ignoreCase);
     }
@@ -141,18 +160,16 @@ class PatternReader {
   }
 
   private quantifier(): string {
-    const found = this.match(/[*+?]|\{(?:\d+,?\d*|,(\d+))\}/y);
+    const found = this.match(QUANTIFIER);
     if (found === null) return '';
-    const isBraces = found[0].startsWith('{');
-    const follower = this.peek();
-    if (follower === '?' && !isBraces) {
+    let source = found[1] === undefined ? found[0] : `{0,${found[1]}}`;
+    if (!source.startsWith('{') && this.peek() === '?') {
       this.at++;
-      return `${found[0]}?`;
+      source += '?';
     }
-    if (follower === '*' || follower === '+' || follower === '?') {
-      throw this.error(`the quantifier ${found[0]}${follower} (possessive and stacked quantifiers)`);
-    }
-    return found[1] === undefined ? found[0] : `{0,${found[1]}}`;
+    const stacked = this.match(QUANTIFIER);
+    if (stacked !== null) throw this.error(`the quantifier ${found[0]}${stacked[0]} (possessive or stacked)`);
+    return source;
   }
 
   /** A class after its [, with nesting and &&. */

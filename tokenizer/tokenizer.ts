@@ -9,7 +9,8 @@ import { TokenizerError } from './errors.ts';
 import { IdList } from './id-list.ts';
 import { describe, readObject, readSteps, rejectUnknownKeys, unsupported } from './json.ts';
 import { type Normalizer, readNormalizer, toWellFormed } from './normalize.ts';
-import { readPreTokenizer, type Splitter } from './pretokenize.ts';
+import { readPreTokenizer } from './pretokenize.ts';
+import type { Splitter } from './scanners.ts';
 import { DecodeStream } from './stream.ts';
 import { decodeUtf8 } from './utf8.ts';
 

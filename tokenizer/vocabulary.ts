@@ -82,8 +82,7 @@ export class Vocabulary {
 
   /** How many bytes a token stands for; 0 for an id that no token has. */
   numBytes(id: number): number {
-    const length = this.offsets[id + 1]! - this.offsets[id]!;
-    return length > 0 ? length : 0;
+    return this.has(id) ? this.offsets[id + 1]! - this.offsets[id]! : 0;
   }
 
   /** Writes the bytes of a token to `out` from `at` on and returns where they end; an id that no token has writes none. */

@@ -1,0 +1,154 @@
+/** @file What holds for every text and every sequence of ids, on random ones. fast-check prints the seed of a failure. */
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { readPatterns, regexSplitter } from '../../tokenizer/pretokenize.ts';
+import { knownScanner, type Splitter } from '../../tokenizer/scanners.ts';
+import { textbookBpe } from './textbook-bpe.ts';
+import { tinyJson, tinyTokenizer } from './tiny-json.ts';
+import { loadTokenizer, PATIENT, tokenizerOf } from './tokenizers.ts';
+
+/** Pieces at which pre-tokenizers, normalization and added tokens decide something. */
+const TELLING = [
+  ..."'s 'S 'ſ 'ş 'll 'Re 'vE 'd 'm 't ' <|im_end|> <think> </think> <|im <｜User｜> <｜end▁of▁sentence｜> don't x_y ->".split(
+    ' ',
+  ),
+  ...'a Z é e\u0301 ﬁ ß İ \u0301 \u0338 \u20dd 1 23 4567 ½ Ⅷ ٣ 一 中文 龥 \u9fa6 、 の カ ・ ゛ \u3040 \u30ff ! ?! $ + ^ ` ~'.split(
+    ' ',
+  ),
+  ...'\u212b 각 ᄀ ᅡ ᆨ क् ก 😀 👩‍💻 🇩🇪 𝕏 𝟙 𠀀 \u{e0100} \u{10ffff} \0 \u0007 \u001c \u00ad \u200d \ufffd \ue000'.split(
+    ' ',
+  ),
+  ...[
+    ' ',
+    '  ',
+    '\t',
+    '\n',
+    '\r\n',
+    '\r',
+    '\u0085',
+    '\u00a0',
+    '\u1680',
+    '\u2028',
+    '\u3000',
+    '\ufeff',
+    '\v',
+    '\f',
+  ],
+];
+
+const anyText = fc
+  .array(
+    fc.oneof(
+      { weight: 4, arbitrary: fc.constantFrom(...TELLING) },
+      { weight: 1, arbitrary: fc.string({ unit: 'binary-ascii', maxLength: 6 }) },
+      { weight: 1, arbitrary: fc.string({ unit: 'binary', maxLength: 4 }) },
+    ),
+    { maxLength: 30 },
+  )
+  .map((parts) => parts.join(''));
+
+const piecesOf = (split: Splitter, text: string): string[] => {
+  const ends: number[] = [];
+  split(text, ends);
+  return ends.map((end, i) => text.slice(ends[i - 1] ?? 0, end));
+};
+
+const isEqual = (a: ArrayLike<unknown>, b: ArrayLike<unknown>): boolean =>
+  JSON.stringify(Array.from(a)) === JSON.stringify(Array.from(b));
+
+for (const model of ['qwen3', 'deepseek_v3'] as const) {
+  describe(model, PATIENT, () => {
+    const anyIds = () =>
+      fc.array(fc.integer({ min: 0, max: tokenizerOf(model).vocabSize + 20 }), { maxLength: 20 });
+
+    test('the hand-written scanner cuts text as the regular expressions do', () => {
+      const patterns = readPatterns(loadTokenizer(model).preTokenizer);
+      const scan = knownScanner(patterns.map(({ pattern }) => pattern))!;
+      const split = regexSplitter(patterns);
+      fc.assert(
+        fc.property(anyText, (text) => isEqual(piecesOf(scan, text), piecesOf(split, text))),
+        { numRuns: 1000 },
+      );
+    });
+
+    test('decoding what was encoded gives the text back, in every mode', () => {
+      const tokenizer = tokenizerOf(model);
+      fc.assert(
+        fc.property(anyText, fc.constantFrom('parse', 'split', 'plain'), (anything, special) => {
+          // Qwen normalizes, DeepSeek does not.
+          const text = model === 'qwen3' ? anything.normalize('NFC') : anything;
+          return tokenizer.decode(tokenizer.encode(text, { special, addBos: false })) === text;
+        }),
+        { numRuns: 1000 },
+      );
+    });
+
+    test('plain text never yields an added token', () => {
+      const tokenizer = tokenizerOf(model);
+      const added = new Set(tokenizer.addedTokens.map(({ id }) => id));
+      fc.assert(
+        fc.property(anyText, (text) =>
+          tokenizer.encode(text, { special: 'plain', addBos: false }).every((id) => !added.has(id)),
+        ),
+        { numRuns: 1000 },
+      );
+    });
+
+    test('a stream gives what decode gives, and nothing before it is certain', () => {
+      const tokenizer = tokenizerOf(model);
+      const idsOfText = anyText.map((text) => Array.from(tokenizer.encode(text)));
+      const byteIds = fc.array(fc.integer({ min: 0, max: 300 }), { maxLength: 20 });
+      fc.assert(
+        fc.property(fc.oneof(anyIds(), idsOfText, byteIds), fc.boolean(), (ids, skipSpecial) => {
+          const stream = tokenizer.createStream({ skipSpecial });
+          let text = '';
+          ids.forEach((id, i) => {
+            text += stream.push(id);
+            // Whatever comes next can only change an incomplete character at the end.
+            if (!tokenizer.decode(ids.slice(0, i + 1), { skipSpecial }).startsWith(text))
+              throw new Error(`at ${i}`);
+          });
+          return text + stream.flush() === tokenizer.decode(ids, { skipSpecial });
+        }),
+        { numRuns: 1000 },
+      );
+    });
+  });
+}
+
+test('DeepSeek-V3 adds BOS by default and Qwen3 does not', PATIENT, () => {
+  expect(Array.from(tokenizerOf('deepseek_v3').encode('hi')).slice(0, 1)).toEqual([0]);
+  expect(tokenizerOf('qwen3').encode('hi').length).toBe(1);
+});
+
+describe('byte pair encoding', PATIENT, () => {
+  test('gives the tokens of the textbook algorithm, for short words and for long ones', () => {
+    const tokenizer = tinyTokenizer();
+    const merges = tinyJson().model.merges as [string, string][];
+    const fragments = fc.constantFrom(
+      ...merges.map(([left, right]) => (left + right).replace(/[^a-z]/g, '')),
+      'a',
+      'q',
+    );
+    const word = fc.array(fragments, { minLength: 1, maxLength: 60 }).map((parts) => parts.join('') || 'a');
+    fc.assert(
+      fc.property(word, (text) => {
+        const tokens = Array.from(tokenizer.encode(text), (id) => tokenizer.idToToken(id));
+        return isEqual(tokens, textbookBpe(text, merges));
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  test('many different words, more than are remembered, keep their ids', () => {
+    const tokenizer = tinyTokenizer();
+    const wordAt = (i: number): string => `w${i.toString(36)}`;
+    const before = Array.from({ length: 50 }, (_, i) => tokenizer.encode(wordAt(i)));
+    tokenizer.encode(Array.from({ length: 150_000 }, (_, i) => wordAt(i)).join(' '));
+    const fresh = tinyTokenizer();
+    before.forEach((ids, i) => {
+      if (!isEqual(tokenizer.encode(wordAt(i)), ids) || !isEqual(fresh.encode(wordAt(i)), ids))
+        throw new Error(wordAt(i));
+    });
+  });
+});
