@@ -2,56 +2,11 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { readPatterns, regexSplitter } from '../../tokenizer/pretokenize.ts';
-import { knownScanner, type Splitter } from '../../tokenizer/scanners.ts';
+import { knownScanner } from '../../tokenizer/scanners.ts';
+import { anyText, piecesOf } from './any-text.ts';
 import { textbookBpe } from './textbook-bpe.ts';
 import { tinyJson, tinyTokenizer } from './tiny-json.ts';
 import { loadTokenizer, PATIENT, tokenizerOf } from './tokenizers.ts';
-
-/** Pieces at which pre-tokenizers, normalization and added tokens decide something. */
-const TELLING = [
-  ..."'s 'S 'ſ 'ş 'll 'Re 'vE 'd 'm 't ' <|im_end|> <think> </think> <|im <｜User｜> <｜end▁of▁sentence｜> don't x_y ->".split(
-    ' ',
-  ),
-  ...'a Z é e\u0301 ﬁ ß İ \u0301 \u0338 \u20dd 1 23 4567 ½ Ⅷ ٣ 一 中文 龥 \u9fa6 、 の カ ・ ゛ \u3040 \u30ff ! ?! $ + ^ ` ~'.split(
-    ' ',
-  ),
-  ...'\u212b 각 ᄀ ᅡ ᆨ क् ก 😀 👩‍💻 🇩🇪 𝕏 𝟙 𠀀 \u{e0100} \u{10ffff} \0 \u0007 \u001c \u00ad \u200d \ufffd \ue000'.split(
-    ' ',
-  ),
-  ...[
-    ' ',
-    '  ',
-    '\t',
-    '\n',
-    '\r\n',
-    '\r',
-    '\u0085',
-    '\u00a0',
-    '\u1680',
-    '\u2028',
-    '\u3000',
-    '\ufeff',
-    '\v',
-    '\f',
-  ],
-];
-
-const anyText = fc
-  .array(
-    fc.oneof(
-      { weight: 4, arbitrary: fc.constantFrom(...TELLING) },
-      { weight: 1, arbitrary: fc.string({ unit: 'binary-ascii', maxLength: 6 }) },
-      { weight: 1, arbitrary: fc.string({ unit: 'binary', maxLength: 4 }) },
-    ),
-    { maxLength: 30 },
-  )
-  .map((parts) => parts.join(''));
-
-const piecesOf = (split: Splitter, text: string): string[] => {
-  const ends: number[] = [];
-  split(text, ends);
-  return ends.map((end, i) => text.slice(ends[i - 1] ?? 0, end));
-};
 
 const isEqual = (a: ArrayLike<unknown>, b: ArrayLike<unknown>): boolean =>
   JSON.stringify(Array.from(a)) === JSON.stringify(Array.from(b));

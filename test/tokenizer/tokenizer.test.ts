@@ -1,41 +1,15 @@
 /** @file What users can rely on from a Tokenizer, on the embedded tiny model and on variations of its tokenizer.json. */
 import { describe, expect, test } from 'vitest';
-import { Tokenizer, TokenizerError } from '../../tokenizer/index.ts';
+import { TokenizerError } from '../../tokenizer/index.ts';
 import { fixtureFolders } from '../fixture-folders.ts';
+import { evalFiles, expectRecordedIds } from './eval-cases.ts';
 import { type AddedTokenJson, type TokenizerJson, tinyTokenizer } from './tiny-json.ts';
 
-interface EvalCase {
-  prompt: string;
-  prompt_ids: number[];
-  output_ids: number[];
-  output: string;
-}
-
 for (const fixture of fixtureFolders('tinyModels')) {
-  describe(`tiny model ${fixture.name}`, () => {
-    const readJson = async (file: string) =>
-      JSON.parse(new TextDecoder().decode(await fixture.source.readFile(file)));
-
-    for (const file of fixture.files.filter((name) => /^eval.*\.json$/.test(name))) {
-      test(`the prompts and answers of ${file} have the recorded ids`, async () => {
-        const tokenizer = Tokenizer.fromJSON(
-          await readJson('tokenizer.json'),
-          await readJson('tokenizer_config.json'),
-        );
-        const { cases } = (await readJson(file)) as { cases: EvalCase[] };
-        expect(cases.length).toBeGreaterThan(0);
-        for (const { prompt, prompt_ids, output_ids, output } of cases) {
-          // In budget mode the runtime appended its message to the ids of a running answer.
-          const parts = prompt.split(/(?=\n\nConsidering the limited time)/);
-          const ids = parts.flatMap((part) => Array.from(tokenizer.encode(part, { addBos: false })));
-          expect(ids).toEqual(prompt_ids);
-          expect(tokenizer.decode(output_ids)).toBe(output);
-          const stream = tokenizer.createStream();
-          expect(output_ids.map((id) => stream.push(id)).join('') + stream.flush()).toBe(output);
-        }
-      });
-    }
-  });
+  test.each(evalFiles(fixture))(
+    `the prompts and answers of ${fixture.name}/%s have the recorded ids`,
+    (file) => expectRecordedIds(fixture, file),
+  );
 }
 
 describe('tokens and ids', () => {
