@@ -2,7 +2,14 @@
  * @file A loaded model as apps use it: text and messages in, deltas out. Joins the engine (ids) with the tokenizer and the
  * chat template. Knows no GPU.
  */
-import { ChatTemplate, Tokenizer, TokenizerError } from '../../tokenizer/index.ts';
+import {
+  ChatTemplate,
+  ChatTemplateError,
+  type ChatTemplateSource,
+  Tokenizer,
+  TokenizerError,
+  thinkState,
+} from '../../tokenizer/index.ts';
 import { samplingParams } from '../engine/generation-config.ts';
 import { openModel, type SourceLike, type StartedModel, startModel } from '../engine/load.ts';
 import type { TokenResult } from '../engine/session.ts';
@@ -37,11 +44,25 @@ export async function loadModel(from: SourceLike, options: LoadOptions = {}): Pr
     );
   }
   const tokenizer = Tokenizer.fromJSON(tokenizerJson, tokenizerConfig);
-  const chatTemplate = ChatTemplate.fromCheckpoint({ chatTemplateJinja: template, tokenizerConfig });
+  const chatTemplate = templateOf({ chatTemplateJinja: template, tokenizerConfig });
   return createModel(await startModel(opened, options), tokenizer, chatTemplate);
 }
 
-function createModel(started: StartedModel, tokenizer: Tokenizer, template: ChatTemplate | undefined): Model {
+/** A checkpoint without a usable template still generates; only `chat` gives the error. */
+function templateOf(source: ChatTemplateSource): ChatTemplate | ChatTemplateError {
+  try {
+    return ChatTemplate.fromCheckpoint(source);
+  } catch (error) {
+    if (error instanceof ChatTemplateError) return error;
+    throw error;
+  }
+}
+
+function createModel(
+  started: StartedModel,
+  tokenizer: Tokenizer,
+  template: ChatTemplate | ChatTemplateError,
+): Model {
   const { session, info } = started;
   const eos = tokenizer.eosTokenId === undefined ? [] : [tokenizer.eosTokenId];
   const defaultStops = [...started.stopTokens, ...eos];
@@ -105,9 +126,9 @@ function createModel(started: StartedModel, tokenizer: Tokenizer, template: Chat
     const message = { role: 'assistant' as const, content: '', reasoning_content: '' };
 
     async function answer(): Promise<ChatResult> {
-      const prompt = render(messages, options);
+      const { prompt, thinking } = render(messages, options);
       const ids = Array.from(tokenizer.encode(prompt, { addBos: false }));
-      const { run, generation } = start(ids, { ...options, signal }, reasoningStart(prompt, options));
+      const { run, generation } = start(ids, { ...options, signal }, thinking);
       const give = (): void => {
         for (const delta of run.take()) {
           message.content += delta.content ?? '';
@@ -155,27 +176,40 @@ function createModel(started: StartedModel, tokenizer: Tokenizer, template: Chat
     };
   }
 
-  function render(messages: readonly ChatMessage[], options: ChatOptions): string {
-    if (!template) {
-      throw new InvalidInputError(
-        'The checkpoint has no chat template (chat_template.jinja, or chat_template in tokenizer_config.json). Use generate() with your own prompt.',
-      );
-    }
+  /** The prompt, and where the answer begins: inside a think block that the prompt has opened, behind one, or as the model decides. */
+  function render(
+    messages: readonly ChatMessage[],
+    options: ChatOptions,
+  ): { prompt: string; thinking: ReasoningStart } {
+    if (template instanceof ChatTemplateError) throw template;
     checkMessages(messages);
     const { enableThinking, continueFinalMessage = false } = options;
-    return template.render(messages, {
+    const templateArgs = {
+      ...(enableThinking === undefined ? {} : { enable_thinking: enableThinking }),
+      ...options.templateArgs,
+    };
+    const prompt = template.render(messages, {
       tools: options.tools,
       addGenerationPrompt: !continueFinalMessage,
       continueFinalMessage,
-      templateArgs: {
-        ...(enableThinking === undefined ? {} : { enable_thinking: enableThinking }),
-        ...options.templateArgs,
-      },
+      templateArgs,
     });
+    if (continueFinalMessage) {
+      const { content } = messages.at(-1)!;
+      return {
+        prompt,
+        thinking: typeof content === 'string' && thinkState(content) === 'open' ? 'open' : 'closed',
+      };
+    }
+    const { think } = template.generationPrompt(templateArgs);
+    return { prompt, thinking: think === 'none' ? 'ask' : think };
   }
 
   return {
-    info: { ...info, canToggleThinking: template?.readsEnableThinking ?? false },
+    info: {
+      ...info,
+      canToggleThinking: !(template instanceof ChatTemplateError) && template.abilities.readsEnableThinking,
+    },
     tokenizer,
     lost: started.lost,
     generate,
@@ -253,17 +287,6 @@ function figures(
       decodeTokensPerSecond: perSecond(Math.max(0, run.numTokens - 1), decodeTime),
     },
   };
-}
-
-/** Where the answer begins: inside a think block that the prompt has opened, behind one, or as the model decides. */
-function reasoningStart(prompt: string, { continueFinalMessage = false }: ChatOptions): ReasoningStart {
-  const [opened, closed] = [prompt.lastIndexOf('<think>'), prompt.lastIndexOf('</think>')];
-  if (continueFinalMessage) {
-    const turn = Math.max(prompt.lastIndexOf('<|im_start|>'), prompt.lastIndexOf('<\uff5cAssistant\uff5c>'));
-    return opened > turn && opened > closed ? 'open' : 'closed';
-  }
-  const end = prompt.trimEnd();
-  return end.endsWith('<think>') ? 'open' : end.endsWith('</think>') ? 'closed' : 'ask';
 }
 
 function stopTexts(stop: GenerateOptions['stop']): string[] {
