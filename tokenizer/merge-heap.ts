@@ -26,7 +26,7 @@ export class MergeHeap {
     pairs[at] = pair;
   }
 
-  /** Takes out the lowest rank, at the leftmost position among equals. Split the result with `rankOf` and `positionOf`. */
+  /** Takes out the lowest rank, at the leftmost position among equals. The pair comes packed: rankOf and positionOf read it. */
   pop(): number {
     const { pairs } = this;
     const top = pairs[0]!;

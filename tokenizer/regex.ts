@@ -204,13 +204,14 @@ class PatternReader {
     const first = char === '\\' ? this.escape(ignoreCase) : char.codePointAt(0)!;
     if (typeof first === 'string') return first;
     // A - is a range only between two characters; at the end of the class it is itself.
-    if (this.peek() !== '-' || this.pattern[this.at + 1] === ']')
-      return this.classRange(first, first, ignoreCase);
+    const isRange = this.peek() === '-' && this.pattern[this.at + 1] !== ']';
+    if (!isRange) return this.classRange(first, first, ignoreCase);
     this.at++;
     const last = this.next();
     const end = last === '\\' ? this.escape(ignoreCase) : last.codePointAt(0)!;
-    if (typeof end === 'string' || last === '[' || end < first)
+    if (typeof end === 'string' || last === '[' || end < first) {
       throw this.error('a malformed range in a class');
+    }
     return this.classRange(first, end, ignoreCase);
   }
 

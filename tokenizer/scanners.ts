@@ -144,19 +144,16 @@ function splitQwen(text: string, ends: number[]): void {
 
 /** The three patterns one inside the other: numbers by threes, runs of han and kana, and what is between. */
 function splitDeepseek(text: string, ends: number[]): void {
+  const limit = text.length;
+  const kindAt = (i: number): number => classAt(text, i, limit) & (NUMBER | HAN_OR_KANA);
   let i = 0;
-  while (i < text.length) {
-    const bits = classAt(text, i, text.length) & (NUMBER | HAN_OR_KANA);
-    let end = i + numUnits(text, i);
-    if (bits === NUMBER) {
-      for (let n = 1; n < 3 && (classAt(text, end, text.length) & NUMBER) !== 0; n++)
-        end += numUnits(text, end);
-      ends.push(end);
-    } else {
-      while (end < text.length && (classAt(text, end, text.length) & (NUMBER | HAN_OR_KANA)) === bits)
-        end += numUnits(text, end);
-      splitByThirdPattern(text, i, end, ends);
-    }
+  while (i < limit) {
+    const kind = kindAt(i);
+    const maxChars = kind === NUMBER ? 3 : limit;
+    let end = i;
+    for (let n = 0; n < maxChars && end < limit && kindAt(end) === kind; n++) end += numUnits(text, end);
+    if (kind === NUMBER) ends.push(end);
+    else splitByThirdPattern(text, i, end, ends);
     i = end;
   }
 }

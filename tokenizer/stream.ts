@@ -3,11 +3,13 @@
  * the joined pieces are exactly the decoded whole.
  */
 import { decodeUtf8, incompleteTail } from './utf8.ts';
+import { COPY_SLACK } from './vocabulary.ts';
 
-/** Where the bytes of tokens come from: nothing is written for ids that are dropped. */
+/** Where the bytes of tokens come from. Ids that are to be dropped have none. */
 export interface TokenBytes {
   numBytes(id: number): number;
-  copyBytes(id: number, out: Uint8Array, at: number): number;
+  /** Writes the bytes to `out` from `at` on, perhaps COPY_SLACK bytes of anything after them, and returns where they end. */
+  copyBytes(id: number, out: DataView, at: number): number;
 }
 
 export class DecodeStream {
@@ -25,13 +27,13 @@ export class DecodeStream {
   /** Takes the next id and returns the text that is now certain, often ''. */
   push(id: number): string {
     if (this.isSkipped(id)) return '';
-    const needed = this.numPending + this.tokens.numBytes(id);
+    const needed = this.numPending + this.tokens.numBytes(id) + COPY_SLACK;
     if (needed > this.pending.length) {
       const larger = new Uint8Array(needed * 2);
       larger.set(this.pending.subarray(0, this.numPending));
       this.pending = larger;
     }
-    const length = this.tokens.copyBytes(id, this.pending, this.numPending);
+    const length = this.tokens.copyBytes(id, new DataView(this.pending.buffer), this.numPending);
     const tail = incompleteTail(this.pending, length);
     const text = decodeUtf8(this.pending.subarray(0, length - tail));
     this.pending.copyWithin(0, length - tail, length);

@@ -13,6 +13,7 @@ import { readPreTokenizer } from './pretokenize.ts';
 import type { Splitter } from './scanners.ts';
 import { DecodeStream } from './stream.ts';
 import { decodeUtf8 } from './utf8.ts';
+import { COPY_SLACK } from './vocabulary.ts';
 
 /**
  * What becomes of added tokens in a text:
@@ -113,8 +114,9 @@ export class Tokenizer {
   encode(text: string, options: EncodeOptions = {}): Uint32Array<ArrayBuffer> {
     const { special = 'parse', addBos = this.addBosByDefault } = options;
     if (typeof text !== 'string') throw unsupported('the text to encode', text, 'a string');
-    if (!Object.hasOwn(WANTED, special))
+    if (!Object.hasOwn(WANTED, special)) {
       throw unsupported('the option special', special, '"parse", "split", "plain"');
+    }
     const ids = new IdList();
     if (addBos) {
       if (this.bosTokenId === undefined) throw new TokenizerError('addBos: this tokenizer has no BOS token');
@@ -134,12 +136,12 @@ export class Tokenizer {
     const { vocabulary } = this.model;
     let numBytes = 0;
     for (let i = 0; i < ids.length; i++) numBytes += vocabulary.numBytes(ids[i]!);
-    const bytes = new Uint8Array(numBytes);
-    let at = 0;
+    const bytes = new DataView(new ArrayBuffer(numBytes + COPY_SLACK));
+    let end = 0;
     for (let i = 0; i < ids.length; i++) {
-      if (!isSkipped(ids[i]!)) at = vocabulary.copyBytes(ids[i]!, bytes, at);
+      if (!isSkipped(ids[i]!)) end = vocabulary.copyBytes(ids[i]!, bytes, end);
     }
-    return decodeUtf8(bytes.subarray(0, at));
+    return decodeUtf8(new Uint8Array(bytes.buffer, 0, end));
   }
 
   /** A streaming decoder: the pieces it returns, joined, are what `decode` gives. */

@@ -12,6 +12,9 @@ export interface LiteralToken {
   readonly content: string;
 }
 
+/** How many bytes copyBytes may touch after the last one. */
+export const COPY_SLACK = 3;
+
 const utf8 = new TextEncoder();
 
 /** The smallest power of two that is at least `n`. */
@@ -29,6 +32,7 @@ export class Vocabulary {
   readonly size: number;
   /** The bytes of all tokens in the order of ids: those of an id lie in bytes[offsets[id], offsets[id + 1]). */
   private readonly bytes: Uint8Array;
+  private readonly view: DataView;
   private readonly offsets: Uint32Array;
   /** 1 for ids that have a token. */
   private readonly isTaken: Uint8Array;
@@ -63,8 +67,8 @@ export class Vocabulary {
     }
     for (let id = 0; id < size; id++) this.offsets[id + 1]! += this.offsets[id]!;
 
-    this.bytes = new Uint8Array(this.offsets[size]!);
-    for (const [id, text] of this.literalTexts) this.bytes.set(utf8.encode(text), this.offsets[id]);
+    this.bytes = new Uint8Array(this.offsets[size]! + COPY_SLACK);
+    this.view = new DataView(this.bytes.buffer);
     this.slots = new Int32Array(powerOfTwo(texts.length * 1.5));
     const mask = this.slots.length - 1;
     for (let i = 0; i < texts.length; i++) {
@@ -74,6 +78,8 @@ export class Vocabulary {
       while (this.slots[slot] !== 0) slot = (slot + 1) & mask;
       this.slots[slot] = ids[i]! + 1;
     }
+    // Last, over what writeAlphabetBytes left of them before it met a character outside the alphabet.
+    for (const [id, text] of this.literalTexts) this.bytes.set(utf8.encode(text), this.offsets[id]);
   }
 
   has(id: number): boolean {
@@ -85,12 +91,15 @@ export class Vocabulary {
     return this.has(id) ? this.offsets[id + 1]! - this.offsets[id]! : 0;
   }
 
-  /** Writes the bytes of a token to `out` from `at` on and returns where they end; an id that no token has writes none. */
-  copyBytes(id: number, out: Uint8Array, at: number): number {
-    const { bytes, offsets } = this;
-    const end = offsets[id + 1]!;
-    for (let from = offsets[id]!; from < end; from++) out[at++] = bytes[from]!;
-    return at;
+  /**
+   * Writes the bytes of a token to `out` from `at` on and returns where they end; an id that no token has writes none. Up to
+   * COPY_SLACK bytes after the end are overwritten with anything: copying four bytes at a time is several times faster.
+   */
+  copyBytes(id: number, out: DataView, at: number): number {
+    const start = this.offsets[id]!;
+    const length = this.numBytes(id);
+    for (let i = 0; i < length; i += 4) out.setUint32(at + i, this.view.getUint32(start + i));
+    return at + length;
   }
 
   /** The byte-level token that stands for bytes[start, end), or -1. */

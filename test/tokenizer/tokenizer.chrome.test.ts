@@ -35,8 +35,8 @@ describe.each([
 test('streamed bytes give the text of the whole, broken UTF-8 or not', () => {
   const byteTokens = {
     numBytes: () => 1,
-    copyBytes: (id: number, out: Uint8Array, at: number) => {
-      out[at] = id;
+    copyBytes: (id: number, out: DataView, at: number) => {
+      out.setUint8(at, id);
       return at + 1;
     },
   };

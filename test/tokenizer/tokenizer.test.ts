@@ -210,6 +210,13 @@ describe('models', () => {
     expect(tokenizer.decode([1030, 1031])).toBe('__proto__constructor');
   });
 
+  test('a control token inside the vocabulary, in any script, decodes to itself', () => {
+    const tokenizer = tinyTokenizer((json) => Object.assign(json.model.vocab, { 'é｜Ġ': 1030 }));
+    expect(tokenizer.decode([1030, 39])).toBe(`é｜Ġ${tokenizer.decode([39])}`);
+    expect(tokenizer.tokenToId('é｜Ġ')).toBe(1030);
+    expect(tokenizer.idToToken(1030)).toBe('é｜Ġ');
+  });
+
   test('a word of 20,000 characters takes no quadratic time', () => {
     const tokenizer = tinyTokenizer();
     const word = 'reverse'.repeat(20_000);
