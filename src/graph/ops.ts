@@ -225,7 +225,7 @@ export function lastRow(x: Tensor): Tensor {
  * Tokens that one workgroup of `sampleScale` sums up: a power of two that makes at most 512 blocks, which is what
  * `samplePick` looks through in one workgroup.
  */
-const sampleBlockSize = (vocab: number): number => Math.max(64, 2 ** Math.ceil(Math.log2(vocab / 512)));
+const sampleBlockSize = (vocab: number): number => Math.max(512, 2 ** Math.ceil(Math.log2(vocab / 512)));
 /** Words that it leaves for each block. */
 const SAMPLE_BLOCK_WORDS = 8;
 

@@ -1,0 +1,50 @@
+/** @file `samplePick`: chooses the next token from the penalised logits, in one workgroup. */
+import { type KernelVariant, wgslFile } from '../../src/gpu/kernel.ts';
+import randomText from './random.wgsl?raw';
+import pickText from './sample-pick.wgsl?raw';
+import searchText from './search.wgsl?raw';
+import { fixedPoint, records } from './shared.ts';
+
+const body = wgslFile('kernels/sample/sample-pick.wgsl', pickText);
+const parts = [
+  records,
+  fixedPoint,
+  wgslFile('kernels/sample/random.wgsl', randomText),
+  wgslFile('kernels/sample/search.wgsl', searchText),
+];
+
+const NUM_LANES = 256;
+/** Blocks that workgroup memory has room for; `sample` in graph/ops.ts chooses their size so that no vocabulary has more. */
+const MAX_BLOCKS = 512;
+
+export const samplePick: readonly KernelVariant<'samplePick'>[] = [
+  {
+    name: 'workgroup',
+    // A vec4 of the chosen block per lane.
+    when: ({ inputs, attrs }) => attrs.blockSize <= 4 * NUM_LANES && inputs.blocks.shape[0]! <= MAX_BLOCKS,
+    build: ({ inputs, attrs, outputs }) => {
+      const { logits, scaled, blocks, sampling } = inputs;
+      const { token, counts, result } = outputs;
+      return {
+        body,
+        parts,
+        consts: {
+          max_blocks: MAX_BLOCKS,
+          block_vec4s: attrs.blockSize / 4,
+          num_lanes: NUM_LANES,
+          logits_offset: logits.offset / 4,
+        },
+        bindings: {
+          logits: { tensor: logits, type: 'vec4<f32>' },
+          scaled: { tensor: scaled, type: 'vec4<f32>' },
+          blocks: { tensor: blocks, type: 'Block' },
+          sampling: { tensor: sampling, type: 'Sampling' },
+          token: { tensor: token, type: 'u32', access: 'read_write' },
+          counts: { tensor: counts, type: 'u32', access: 'read_write' },
+          result: { tensor: result, type: 'Result', access: 'read_write' },
+        },
+        grid: () => [1, 1, 1],
+      };
+    },
+  },
+];

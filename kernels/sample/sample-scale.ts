@@ -1,0 +1,38 @@
+/** @file `sampleScale`: penalties and bias on the logits of the next token, and a summary of each block of the vocabulary. */
+import { type KernelVariant, wgslFile } from '../../src/gpu/kernel.ts';
+import { rowSize } from '../../src/graph/graph.ts';
+import text from './sample-scale.wgsl?raw';
+import { fixedPoint, records } from './shared.ts';
+
+const body = wgslFile('kernels/sample/sample-scale.wgsl', text);
+
+export const sampleScale: readonly KernelVariant<'sampleScale'>[] = [
+  {
+    name: 'blocks',
+    // A vec4 of the block per lane.
+    when: ({ attrs }, device) => attrs.blockSize <= 4 * device.maxWorkgroupInvocations,
+    build: ({ inputs, attrs, outputs }) => {
+      const { logits, sampling, counts, bias } = inputs;
+      const { scaled, blocks } = outputs;
+      const vocab = rowSize(logits);
+      return {
+        body,
+        parts: [records, fixedPoint],
+        consts: {
+          vocab,
+          num_lanes: attrs.blockSize / 4,
+          logits_offset: logits.offset / 4,
+        },
+        bindings: {
+          logits: { tensor: logits, type: 'vec4<f32>' },
+          sampling: { tensor: sampling, type: 'Sampling' },
+          counts: { tensor: counts, type: 'vec4<u32>' },
+          bias: { tensor: bias, type: 'vec4<f32>' },
+          scaled: { tensor: scaled, type: 'vec4<f32>', access: 'read_write' },
+          blocks: { tensor: blocks, type: 'Block', access: 'read_write' },
+        },
+        grid: () => [blocks.shape[0]!, 1, 1],
+      };
+    },
+  },
+];

@@ -1,0 +1,93 @@
+// scaled[i] = penalised(logits[i]) + bias[i], and a Block record for each block of the vocabulary, where
+//   penalised(x) = (x > 0 ? x / repetition : x * repetition, when i occurs in prompt or output)
+//                  - frequency * count[i] - (presence, when count[i] > 0).
+// The temperature enters the sums only, (x - max) / temperature: dividing x itself would cost the digits it is large by.
+// Layout: one workgroup per block, a vec4 of tokens per lane. counts: bit 31 tells of the prompt, the bits below count the
+//   output. Without penalties and bias the logits are copied bit by bit.
+// Expects: records.wgsl, fixed-point.wgsl; logits, scaled, bias: array<vec4<f32>>, counts: array<vec4<u32>>,
+//   sampling: array<Sampling>, blocks: array<Block>; vocab, num_lanes, logits_offset (in vec4s).
+var<workgroup> max_key: atomic<u32>;
+var<workgroup> model_max_key: atomic<u32>;
+var<workgroup> is_bad: atomic<u32>;
+// The complement of the lowest id, so that a maximum finds it.
+var<workgroup> first_argmax: atomic<u32>;
+// Low and high word of `sum` and of `model_sum`.
+var<workgroup> sums: array<atomic<u32>, 4>;
+
+fn add_to_sum(i: u32, weight: f32) {
+  let amount = fixed_point(weight);
+  let old = atomicAdd(&sums[i], amount.x);
+  atomicAdd(&sums[i + 1u], amount.y + u32(old + amount.x < old));
+}
+
+fn penalised(x: vec4<f32>, count: vec4<u32>) -> vec4<f32> {
+  let repeated = select(x * sampling[0].repetition, x * sampling[0].inverse_repetition, x > vec4(0.0));
+  let generated = vec4<f32>(count & vec4(0x7fffffffu));
+  let presence = select(vec4(0.0), vec4(sampling[0].presence), generated > vec4(0.0));
+  return select(x, repeated, count != vec4(0u)) - sampling[0].frequency * generated - presence;
+}
+
+// NaN, or +infinity: asked of the bits, since WGSL may assume that there are none.
+fn is_unusable(x: f32) -> bool {
+  let bits = bitcast<u32>(x);
+  return (bits & 0x7fffffffu) > 0x7f800000u || bits == 0x7f800000u;
+}
+
+@compute @workgroup_size(num_lanes)
+fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>) {
+  let flags = sampling[0].flags;
+  let k4 = group.x * num_lanes + lane;
+  // Lanes behind the last token have none to look at.
+  let num_own = select(0u, min(4u, vocab - 4u * k4), 4u * k4 < vocab);
+  var x = vec4(0.0);
+  var y = vec4(0.0);
+  if (num_own > 0u) {
+    x = logits[logits_offset + k4];
+    y = x;
+    if ((flags & uses_counts) != 0u) {
+      y = penalised(y, counts[k4]);
+    }
+    if ((flags & uses_bias) != 0u) {
+      let b = bias[k4];
+      y = select(y + b, b, bitcast<vec4<u32>>(b) == vec4(negative_infinity_bits));
+    }
+    y = select(y, x, bitcast<vec4<u32>>(x) == vec4(negative_infinity_bits));
+    scaled[k4] = y;
+  }
+  var best = 0u;
+  var model_best = 0u;
+  var any_unusable = false;
+  for (var i = 0u; i < num_own; i++) {
+    best = max(best, key_of(y[i]));
+    model_best = max(model_best, key_of(x[i]));
+    any_unusable |= is_unusable(x[i]) || is_unusable(y[i]);
+  }
+  atomicMax(&max_key, best);
+  atomicMax(&model_max_key, model_best);
+  atomicOr(&is_bad, u32(any_unusable));
+  workgroupBarrier();
+
+  let top_key = atomicLoad(&max_key);
+  let model_top_key = atomicLoad(&model_max_key);
+  var first = 0xffffffffu;
+  var sum = 0.0;
+  var model_sum = 0.0;
+  for (var i = 0u; i < num_own; i++) {
+    if (key_of(y[i]) == top_key) {
+      first = min(first, 4u * k4 + i);
+    }
+    // -infinity has no weight below a finite maximum, and the sums of a block of nothing else are not looked at.
+    sum += weight_of((y[i] - value_of(top_key)) * sampling[0].inverse_temperature);
+    model_sum += weight_of(x[i] - value_of(model_top_key));
+  }
+  atomicMax(&first_argmax, ~first);
+  add_to_sum(0u, sum);
+  add_to_sum(2u, model_sum);
+  workgroupBarrier();
+  if (lane == 0u) {
+    blocks[group.x] = Block(
+      top_key, ~atomicLoad(&first_argmax), to_float(vec2(atomicLoad(&sums[0]), atomicLoad(&sums[1]))), atomicLoad(&is_bad),
+      model_top_key, to_float(vec2(atomicLoad(&sums[2]), atomicLoad(&sums[3]))), vocab, 0u,
+    );
+  }
+}
