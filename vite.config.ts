@@ -23,7 +23,7 @@ const openChat: Plugin = {
 };
 
 /** GPU tests share one adapter, and a software one keeps every core busy: one file at a time. */
-const gpuTest = { testTimeout: 120_000, hookTimeout: 120_000, fileParallelism: false };
+const gpuTest = { testTimeout: 300_000, hookTimeout: 300_000, fileParallelism: false };
 
 export default defineConfig({
   // A missing file is a 404, never some page with status 200.
