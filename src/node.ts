@@ -160,6 +160,9 @@ function unreadable(where: string, error: unknown): SourceError {
   );
 }
 
+/** Held for good: Dawn crashes when its instance is collected while a device lives. */
+let dawn: GPU | undefined;
+
 /**
  * WebGPU in Node, by the optional package `webgpu` (Dawn). Also defines WebGPU's globals (GPUBufferUsage and so on)
  * where they are missing, as the library and most WebGPU code name them.
@@ -172,7 +175,8 @@ export async function gpu(): Promise<GPU> {
       if (!(name in globalThis))
         Object.defineProperty(globalThis, name, { value, configurable: true, writable: true });
     }
-    return create([]);
+    dawn ??= create([]);
+    return dawn;
   } catch (error) {
     throw new WebGPUUnavailableError(
       `Node needs the package "webgpu" for a GPU, and it could not be loaded (${(error as Error).message}). ` +
