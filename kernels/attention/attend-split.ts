@@ -8,11 +8,12 @@ import { numSplits, splitConsts, splitFile } from './split.ts';
 const body = wgslFile('kernels/attention/attend-split.wgsl', attendSplitText);
 
 /** As in attend-split.wgsl. */
-const THREADS = 128;
-/** Queries whose sums a lane can hold in registers. */
+const THREADS = 256;
+const TILE_KEYS = 64;
+const PARTS = 4;
+/** Queries of a workgroup, and those whose scores a lane sums at a time. */
 const MAX_QUERIES = 8;
-/** Values of a lane on their way at a time, in positions. */
-const MAX_STREAM_KEYS = 8;
+const MAX_BLOCK_QUERIES = 4;
 
 export const attendSplit: readonly KernelVariant<'attendSplit'>[] = [
   {
@@ -33,11 +34,9 @@ export const attendSplit: readonly KernelVariant<'attendSplit'>[] = [
         consts: {
           ...splitConsts(op.attrs),
           num_queries: tile.numQueries,
-          tile_keys: tile.keys,
-          parts: tile.parts,
+          block_queries: tile.blockQueries,
           num_streams: tile.numStreams,
           num_floats: tile.numFloats,
-          turn_queries: tile.turnQueries,
           group_heads: groupHeads,
           num_kv_heads: numKvHeads,
           k_units: keys.shape[2]! / 4 / cache.vec4s,
@@ -66,32 +65,27 @@ export const attendSplit: readonly KernelVariant<'attendSplit'>[] = [
 
 interface Tile {
   readonly numQueries: number;
-  readonly keys: number;
-  readonly parts: number;
+  readonly blockQueries: number;
   readonly numStreams: number;
   readonly numFloats: number;
-  readonly turnQueries: number;
 }
 
-/** The tile with as many queries as registers and workgroup memory take, spread evenly over workgroups. */
+/** As many queries as lanes and workgroup memory take, spread evenly over workgroups. */
 function tileOf({ inputs: { q, keys, values } }: AttendSplitOp, device: DeviceTraits): Tile | undefined {
   const [, numKvHeads, kDim] = keys.shape as [number, number, number];
   const { vec4s } = cacheReader(keys, values);
   const vUnits = values.shape[2]! / 4 / vec4s;
-  if (vUnits > THREADS) return undefined;
-  const numStreams = Math.min(16, 2 ** Math.floor(Math.log2(THREADS / vUnits)));
-  const tileKeys = Math.min(64, MAX_STREAM_KEYS * numStreams);
-  const parts = Math.max(4, THREADS / tileKeys);
   const total = (q.shape[0]! * q.shape[1]!) / numKvHeads;
   for (let groups = Math.ceil(total / MAX_QUERIES); groups <= total; groups++) {
-    const numQueries = Math.ceil(total / groups);
-    const scoreFloats = numQueries * tileKeys * parts;
-    const sumFloats = vec4s * 4 * (THREADS + 1);
-    const turnQueries = Math.min(numQueries, Math.ceil(scoreFloats / sumFloats));
-    const numFloats = Math.max(scoreFloats, turnQueries * sumFloats);
-    const bytes = 4 * (numQueries * (kDim + tileKeys + 2 * numStreams) + numFloats);
-    if (bytes <= device.maxWorkgroupBytes) {
-      return { numQueries, keys: tileKeys, parts, numStreams, numFloats, turnQueries };
+    const wanted = Math.ceil(total / groups);
+    const numBlocks = Math.ceil(wanted / MAX_BLOCK_QUERIES);
+    const blockQueries = Math.ceil(wanted / numBlocks);
+    const numQueries = numBlocks * blockQueries;
+    const numStreams = Math.min(TILE_KEYS, Math.floor(THREADS / (vUnits * numQueries)));
+    const numFloats = Math.max(numQueries * PARTS * (TILE_KEYS + 8), THREADS * 4 * vec4s);
+    const bytes = 4 * (numQueries * (kDim + 2 * numStreams) + numFloats);
+    if (numStreams > 0 && bytes <= device.maxWorkgroupBytes) {
+      return { numQueries, blockQueries, numStreams, numFloats };
     }
   }
   return undefined;

@@ -1,34 +1,35 @@
 // partials[r, h, s] = (sum_t 2^(score_t - largest) values[t, g], largest, sum_t 2^(score_t - largest)) over the positions t of
 // split s that row r sees, score_t = scale * q[r, h] . keys[t, g] in units of ln 2. Without any: (0, lowest, 0).
 // A workgroup has one split of one kv head g and up to `num_queries` queries (a query is a row and a head of the group that
-// shares g, numbered row * group_heads + head), so that keys and values are read once for all of them.
+// shares g, numbered row * group_heads + head), so that keys and values come from memory once for all of them.
 //
-// The split is walked in tiles of tile_keys positions, in three stages:
-//   1. `parts` neighbouring lanes share a position and take turns along k_dim: partial scores;
-//   2. one lane for every query and stream adds them up; a stream is every num_streams-th position, with its own largest
-//      score and sum, so that no stage has to look at all positions;
-//   3. v_units neighbouring lanes are a stream and share its positions' values, a unit of v_dim each: weighted sums.
-// In the end the streams are brought to one scale and added in order.
+// The split is walked in tiles of 64 positions, in three stages:
+//   1. four neighbouring lanes share a position and take turns along k_dim; a load of keys serves all queries;
+//   2. the four partial scores of every query and position are added up;
+//   3. v_units neighbouring lanes share a stream: a query, and every num_streams-th of its positions. They keep the largest
+//      score so far, the sum of exponentials, and a unit of the weighted sum of values each.
+// In the end the streams of a query are brought to one scale and added in order.
 // Layout: q rows of heads; caches [capacity, kv_heads, dim] in units of cache_vec4s vec4; partials rows of
 // [heads, max_splits, width]. Offsets and strides of q in vec4.
-// Expects: num_queries, group_heads, num_kv_heads, k_units, v_units (units per head), parts, tile_keys, num_streams (a
-// power of two), num_floats (size of `floats`), turn_queries (queries whose streams fit in `floats` at a time), scale
-// (with log2 e), q_offset, q_stride, partials_stride, width; alias cache_unit (a load); parts cache.wgsl and split.wgsl;
-// q, keys, values, partials.
+// Expects: num_queries, block_queries (a divisor of num_queries), group_heads, num_kv_heads, k_units, v_units (units per
+// head), num_streams (of a query), num_floats (size of `floats`), scale (with log2 e), q_offset, q_stride,
+// partials_stride, width; alias cache_unit (a load); parts cache.wgsl and split.wgsl; q, keys, values, partials.
 
-const threads = 128u;
+const threads = 256u;
+const tile_keys = 64u;
+const parts = 4u;
+const part_stride = tile_keys + 8u; // keeps the parts of a position off each other's banks
+const query_stride = parts * part_stride;
+const part_units = (k_units + parts - 1u) / parts;
+const batch = 4u; // values on their way to a lane at a time
 const lowest = -3.402823466e38;
 const k_vec4s = k_units * cache_vec4s;
-const v_dim = v_units * cache_vec4s * 4u;
-const lane_keys = tile_keys * parts / threads; // positions of a lane in stage 1
-const stream_keys = tile_keys / num_streams; // and of a stream in a tile
-const padded_threads = threads + 1u; // keeps the lanes of stage 3 off each other's banks
+const unit_values = cache_vec4s * 4u;
+const v_dim = v_units * unit_values;
 
 var<workgroup> q_tile: array<vec4<f32>, num_queries * k_vec4s>; // [query][k4]
-var<workgroup> floats: array<f32, num_floats>; // [query][position][part]; in the end [value of a unit][lane]
-var<workgroup> weights: array<f32, tile_keys * num_queries>; // [position][query]
-var<workgroup> shrinks: array<f32, num_streams * num_queries>; // [stream][query]; in the end sums
-var<workgroup> largests: array<f32, num_streams * num_queries>; // [stream][query]
+var<workgroup> floats: array<f32, num_floats>; // [query][part][position]: scores; in the end [value][lane]: sums
+var<workgroup> scales: array<vec2<f32>, num_queries * num_streams>; // [query][stream]: largest score, sum of exponentials
 
 @compute @workgroup_size(threads)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -36,167 +37,126 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let kv_head = group.y;
   let first = group.z * num_queries;
   let all_queries = step.rows * group_heads;
+  let count = min(num_queries, all_queries - first);
   let length = split_length();
   let split_begin = split * length;
   let split_end = min(split_begin + length, step.position + step.rows);
 
   for (var i = lane; i < num_queries * k_vec4s; i += threads) {
-    let query = first + i / k_vec4s;
+    let number = first + i / k_vec4s;
     var value = vec4<f32>(0.0);
-    if (query < all_queries) {
-      let head = kv_head * group_heads + query % group_heads;
-      value = q[q_offset + query / group_heads * q_stride + head * k_vec4s + i % k_vec4s] * scale;
+    if (number < all_queries) {
+      let head = kv_head * group_heads + number % group_heads;
+      value = q[q_offset + number / group_heads * q_stride + head * k_vec4s + i % k_vec4s] * scale;
     }
     q_tile[i] = value;
   }
-  workgroupBarrier();
 
-  // Stage 2: this lane's query and stream.
-  let my_query = lane / num_streams;
-  let my_stream = lane % num_streams;
-  let my_sees = step.position + (first + my_query) / group_heads + 1u;
+  let unit = lane % v_units;
+  let query = lane / v_units % num_queries;
+  let stream = lane / (v_units * num_queries);
+  // Lanes behind the last stream or query see nothing.
+  let sees = select(0u, step.position + (first + query) / group_heads + 1u, stream < num_streams && query < count);
   var largest = lowest;
   var sum = 0.0;
-  // Stage 3: this lane's stream and unit. Lanes behind the last stream work on the last one, for nothing.
-  let stream = min(lane / v_units, num_streams - 1u);
-  let unit = lane % v_units;
-  var result: array<vec4<f32>, num_queries * cache_vec4s>;
+  var result = array<vec4<f32>, cache_vec4s>();
 
   for (var begin = split_begin; begin < split_end; begin += tile_keys) {
-    let count = min(tile_keys, split_end - begin);
-
-    var scores: array<f32, lane_keys * num_queries>;
-    for (var k_unit = lane % parts; k_unit < k_units; k_unit += parts) {
-      for (var i = 0u; i < lane_keys; i++) {
-        // Positions behind the end are never looked at below; reading the last one instead costs nothing.
-        let position = begin + min(lane / parts + i * (threads / parts), count - 1u);
-        let key = unpack(keys[(position * num_kv_heads + kv_head) * k_units + k_unit]);
-        for (var query = 0u; query < num_queries; query++) {
+    workgroupBarrier();
+    let part = lane % parts;
+    let key = lane / parts;
+    if (begin + key < split_end) {
+      let key_begin = ((begin + key) * num_kv_heads + kv_head) * k_units;
+      for (var block = 0u; block < count; block += block_queries) {
+        var scores = array<f32, block_queries>();
+        for (var i = 0u; i < part_units; i++) {
+          let k_unit = i * parts + part;
+          if (k_unit < k_units) {
+            let loaded = unpack(keys[key_begin + k_unit]);
+            for (var n = 0u; n < cache_vec4s; n++) {
+              for (var j = 0u; j < block_queries; j++) {
+                scores[j] += dot(q_tile[(block + j) * k_vec4s + k_unit * cache_vec4s + n], loaded[n]);
+              }
+            }
+          }
+        }
+        for (var j = 0u; j < block_queries; j++) {
+          floats[(block + j) * query_stride + part * part_stride + key] = scores[j];
+        }
+      }
+    }
+    workgroupBarrier();
+    for (var i = lane; i < count * tile_keys; i += threads) {
+      let at = i / tile_keys * query_stride + i % tile_keys;
+      floats[at] += floats[at + part_stride] + floats[at + 2u * part_stride] + floats[at + 3u * part_stride];
+    }
+    workgroupBarrier();
+    let end = min(min(sees, split_end), begin + tile_keys);
+    for (var position = begin + stream; position < end; position += batch * num_streams) {
+      var loaded = array<cache_unit, batch>();
+      for (var i = 0u; i < batch; i++) {
+        let clamped = min(position + i * num_streams, end - 1u);
+        loaded[i] = values[(clamped * num_kv_heads + kv_head) * v_units + unit];
+      }
+      for (var i = 0u; i < batch; i++) {
+        if (position + i * num_streams < end) {
+          let score = floats[query * query_stride + position - begin + i * num_streams];
+          if (score > largest) {
+            let shrink = exp2(largest - score);
+            largest = score;
+            sum *= shrink;
+            for (var n = 0u; n < cache_vec4s; n++) {
+              result[n] *= shrink;
+            }
+          }
+          let weight = exp2(score - largest);
+          sum += weight;
+          let value = unpack(loaded[i]);
           for (var n = 0u; n < cache_vec4s; n++) {
-            scores[i * num_queries + query] += dot(q_tile[query * k_vec4s + k_unit * cache_vec4s + n], key[n]);
+            result[n] += weight * value[n];
           }
-        }
-      }
-    }
-    for (var i = 0u; i < lane_keys; i++) {
-      for (var query = 0u; query < num_queries; query++) {
-        floats[query * (tile_keys * parts) + i * threads + lane] = scores[i * num_queries + query];
-      }
-    }
-    // On their way while the weights are computed.
-    var loaded: array<cache_unit, stream_keys>;
-    for (var i = 0u; i < stream_keys; i++) {
-      let position = begin + min(stream + i * num_streams, count - 1u);
-      loaded[i] = values[(position * num_kv_heads + kv_head) * v_units + unit];
-    }
-    workgroupBarrier();
-
-    if (my_query < num_queries) {
-      let seen = min(split_end, max(my_sees, begin)) - begin;
-      var sums: array<f32, stream_keys>;
-      var best = largest;
-      for (var i = 0u; i < stream_keys; i++) {
-        let key = my_stream + i * num_streams;
-        if (key < seen) {
-          var score = 0.0;
-          for (var part = 0u; part < parts; part++) {
-            score += floats[(my_query * tile_keys + key) * parts + part];
-          }
-          sums[i] = score;
-          best = max(best, score);
-        }
-      }
-      let shrink = exp2(largest - best);
-      largest = best;
-      sum *= shrink;
-      for (var i = 0u; i < stream_keys; i++) {
-        let key = my_stream + i * num_streams;
-        var weight = 0.0;
-        if (key < seen) {
-          weight = exp2(sums[i] - best);
-        }
-        sum += weight;
-        weights[key * num_queries + my_query] = weight;
-      }
-      shrinks[my_stream * num_queries + my_query] = shrink;
-    }
-    workgroupBarrier();
-
-    for (var query = 0u; query < num_queries; query++) {
-      let shrink = shrinks[stream * num_queries + query];
-      for (var n = 0u; n < cache_vec4s; n++) {
-        result[query * cache_vec4s + n] *= shrink;
-      }
-    }
-    for (var i = 0u; i < stream_keys; i++) {
-      let value = unpack(loaded[i]);
-      for (var query = 0u; query < num_queries; query++) {
-        let weight = weights[(stream + i * num_streams) * num_queries + query];
-        for (var n = 0u; n < cache_vec4s; n++) {
-          result[query * cache_vec4s + n] += weight * value[n];
         }
       }
     }
   }
 
   workgroupBarrier();
-  if (my_query < num_queries) {
-    largests[my_stream * num_queries + my_query] = largest;
-    shrinks[my_stream * num_queries + my_query] = sum;
+  for (var n = 0u; n < cache_vec4s; n++) {
+    for (var i = 0u; i < 4u; i++) {
+      floats[(n * 4u + i) * threads + lane] = result[n][i];
+    }
   }
-  for (var turn = 0u; turn < num_queries; turn += turn_queries) {
-    workgroupBarrier();
-    for (var query = 0u; query < num_queries; query++) {
-      if (query >= turn && query < turn + turn_queries) {
-        let shrink = exp2(largests[stream * num_queries + query] - largest_of(query));
-        for (var n = 0u; n < cache_vec4s; n++) {
-          let value = result[query * cache_vec4s + n] * shrink;
-          let at = ((query - turn) * cache_vec4s + n) * 4u * padded_threads + lane;
-          floats[at] = value.x;
-          floats[at + padded_threads] = value.y;
-          floats[at + 2u * padded_threads] = value.z;
-          floats[at + 3u * padded_threads] = value.w;
-        }
-      }
-    }
-    workgroupBarrier();
-    for (var i = lane; i < turn_queries * (v_dim + 2u); i += threads) {
-      let query = turn + i / (v_dim + 2u);
-      let column = i % (v_dim + 2u);
-      let number = first + query;
-      if (query < num_queries && number < all_queries) {
-        let head = kv_head * group_heads + number % group_heads;
-        let begin = number / group_heads * partials_stride + (head * max_splits + split) * width;
-        partials[begin + column] = total(query, query - turn, column);
-      }
-    }
+  if (unit == 0u && stream < num_streams) {
+    scales[query * num_streams + stream] = vec2<f32>(largest, sum);
+  }
+  workgroupBarrier();
+  for (var i = lane; i < count * (v_dim + 2u); i += threads) {
+    let number = first + i / (v_dim + 2u);
+    let head = kv_head * group_heads + number % group_heads;
+    let begin = number / group_heads * partials_stride + (head * max_splits + split) * width;
+    let column = i % (v_dim + 2u);
+    partials[begin + column] = combined(i / (v_dim + 2u), column);
   }
 }
 
-fn largest_of(query: u32) -> f32 {
+// A column of a query's partial result: of its weighted sum, or the largest score, or the sum of exponentials.
+fn combined(query: u32, column: u32) -> f32 {
   var largest = lowest;
   for (var stream = 0u; stream < num_streams; stream++) {
-    largest = max(largest, largests[stream * num_queries + query]);
+    largest = max(largest, scales[query * num_streams + stream].x);
   }
-  return largest;
-}
-
-// One value of a partial result: a column of the weighted sum, the largest score, or the sum of weights.
-fn total(query: u32, slot: u32, column: u32) -> f32 {
-  let largest = largest_of(query);
   if (column == v_dim) {
     return largest;
   }
-  const unit_values = cache_vec4s * 4u;
-  let begin = (slot * unit_values + column % unit_values) * padded_threads + column / unit_values;
+  let at = column % unit_values * threads + query * v_units + column / unit_values;
   var sum = 0.0;
   for (var stream = 0u; stream < num_streams; stream++) {
+    let scale = scales[query * num_streams + stream];
+    var part = scale.y;
     if (column < v_dim) {
-      sum += floats[begin + stream * v_units];
-    } else {
-      let at = stream * num_queries + query;
-      sum += shrinks[at] * exp2(largests[at] - largest);
+      part = floats[at + stream * num_queries * v_units];
     }
+    sum += part * exp2(scale.x - largest);
   }
   return sum;
 }

@@ -46,7 +46,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   var out3: array<vec4<f32>, v_cols>;
 
   for (var begin = 0u; begin < end; begin += tile_keys) {
-    var scores: array<vec4<f32>, 4>;
+    var scores = array<vec4<f32>, 4>();
     for (var k_begin = 0u; k_begin < k_vec4s; k_begin += chunk) {
       workgroupBarrier();
       for (var i = lane; i < 64u * chunk; i += 128u) {
@@ -63,7 +63,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       for (var i = lane; i < tile_keys * chunk_units; i += 128u) {
         let key = i / chunk_units;
         let unit = k_begin / cache_vec4s + i % chunk_units;
-        var loaded: array<vec4<f32>, cache_vec4s>;
+        var loaded = array<vec4<f32>, cache_vec4s>();
         if (begin + key < end && unit < k_units) {
           loaded = unpack(keys[((begin + key) * num_kv_heads + kv_head) * k_units + unit]);
         }
@@ -72,7 +72,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
       }
       workgroupBarrier();
-      for (var k4 = 0u; k4 < chunk; k4++) {
+      let k_count = min(chunk, k_vec4s - k_begin);
+      for (var k4 = 0u; k4 < k_count; k4++) {
         let q0 = left[swizzle(k4, 64u, y)];
         let q1 = left[swizzle(k4, 64u, y + 16u)];
         let q2 = left[swizzle(k4, 64u, y + 32u)];
@@ -122,7 +123,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let key = i / v_units;
         let unit = i % v_units;
         let position = begin + v_begin + key;
-        var loaded: array<vec4<f32>, cache_vec4s>;
+        var loaded = array<vec4<f32>, cache_vec4s>();
         if (position < end) {
           loaded = unpack(values[(position * num_kv_heads + kv_head) * v_units + unit]);
         }
@@ -131,7 +132,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
       }
       workgroupBarrier();
-      for (var key = 0u; key < v_keys; key++) {
+      let v_count = min(v_keys, max(end - begin, v_begin) - v_begin);
+      for (var key = 0u; key < v_count; key++) {
         let weight = left[(v_begin + key) * 16u + y];
         for (var j = 0u; j < v_cols; j++) {
           let value = right[(key * v_cols + j) * 8u + x];

@@ -1,0 +1,124 @@
+/** @file `attendSplit` and `attendMerge` against their f64 twins, in every tier. Unread positions of the cache and unused splits are poison throughout. */
+import { describe, expect, test } from 'vitest';
+import { attendPart } from '../reference/attend.ts';
+import {
+  caseOf,
+  expectAttention,
+  type HeadShape,
+  randomInputs,
+  runSplit,
+  runSplitAndMerge,
+  shapeOf,
+  tolerance,
+  twinOf,
+  widthOf,
+} from './attention.ts';
+
+/** With the rows they are recorded for: the first has 1 query per kv head, the others up to 25, with remainders. */
+const shapes: (HeadShape & { recorded: number })[] = [
+  { headDim: 16, group: 1, kvHeads: 2, dtype: 'f32', recorded: 1 },
+  { headDim: 20, group: 1, kvHeads: 1, dtype: 'f16', recorded: 3 },
+  { headDim: 40, group: 5, kvHeads: 1, dtype: 'f16', recorded: 5 },
+  { headDim: 64, group: 7, kvHeads: 2, dtype: 'f32', recorded: 1 },
+  { headDim: 128, group: 8, kvHeads: 1, dtype: 'f16', recorded: 1 },
+  { headDim: 256, group: 2, kvHeads: 1, dtype: 'f16', recorded: 1 },
+];
+
+const splits = { splitLength: 64, maxSplits: 16 };
+
+describe.each(shapes)(
+  '$group heads share each of $kvHeads kv heads of $headDim, $dtype cache, $recorded rows',
+  (shape) => {
+    test.each([1, 31, 33, 127, 129, 1000])('a context of %i tokens', async (context) => {
+      for (const rows of new Set([1, Math.min(context, shape.recorded)])) {
+        const c = caseOf(shape, { rows, position: context - rows, recorded: shape.recorded });
+        const inputs = randomInputs(c);
+        const twin = twinOf(c, inputs);
+        for (const outcome of await runSplitAndMerge(c, inputs, splits)) expectAttention(c, twin, outcome);
+      }
+    });
+  },
+);
+
+test('eight rows of many heads are spread over workgroups', async () => {
+  const c = caseOf(shapes[2]!, { rows: 5, position: 123 });
+  const inputs = randomInputs(c);
+  for (const outcome of await runSplitAndMerge(c, inputs, splits)) {
+    expectAttention(c, twinOf(c, inputs), outcome);
+  }
+});
+
+test.each([1, 4, 5])('a context longer than %i splits has longer splits', async (maxSplits) => {
+  const c = caseOf(shapes[0]!, { rows: 1, position: 900 });
+  const inputs = randomInputs(c);
+  const twin = twinOf(c, inputs);
+  for (const outcome of await runSplitAndMerge(c, inputs, { splitLength: 64, maxSplits })) {
+    expectAttention(c, twin, outcome);
+  }
+});
+
+test('every split leaves its own part; splits that a row does not see leave nothing', async () => {
+  const c = caseOf(shapes[1]!, { rows: 3, position: 63 });
+  const inputs = randomInputs(c);
+  const { q, keys, values } = inputs;
+  const width = widthOf(c);
+  for (const { label, outputs } of await runSplit(c, inputs, splits)) {
+    const partials = outputs.partials!;
+    for (let row = 0; row < c.rows; row++) {
+      const at = (split: number) => partials.subarray((row * splits.maxSplits + split) * width);
+      const visible = c.position + row + 1;
+      const first = attendPart(q, keys, values, shapeOf(c), row, 0, 0, 64);
+      const where = `${label} row ${row} seed ${c.seed}`;
+      for (let d = 0; d < c.headDim; d++) {
+        const allowed = tolerance(first.magnitudes[d]!, first.scoreMagnitude);
+        expect(Math.abs(at(0)[d]! - first.values[d]!), where).toBeLessThan(allowed);
+      }
+      expect(at(0)[c.headDim]! / first.largest / Math.LOG2E, where).toBeCloseTo(1, 5);
+      expect(at(0)[c.headDim + 1]! / first.sum, where).toBeCloseTo(1, 5);
+      const second = at(1).slice(0, c.headDim + 2);
+      if (visible > 64) {
+        expect(second[c.headDim + 1]!, where).toBeGreaterThan(0.99);
+      } else {
+        expect(Array.from(second.slice(0, c.headDim)), where).toEqual(Array(c.headDim).fill(0));
+        expect(second[c.headDim + 1], where).toBe(0);
+      }
+      expect(
+        at(2)
+          .slice(0, (splits.maxSplits - 2) * width)
+          .every(Number.isNaN),
+        where,
+      ).toBe(true);
+    }
+  }
+});
+
+test('scores of ten thousand do not overflow', async () => {
+  const c = caseOf(shapes[0]!, { rows: 1, position: 300 }, 2500);
+  const inputs = randomInputs(c);
+  const twin = twinOf(c, inputs);
+  expect(Math.max(...twin.scoreMagnitude)).toBeGreaterThan(10_000);
+  for (const outcome of await runSplitAndMerge(c, inputs, splits)) expectAttention(c, twin, outcome);
+});
+
+test.each(['keys', 'values'] as const)(
+  'NaN in %s shows in the rows that see it, and in no other',
+  async (role) => {
+    const c = caseOf(shapes[1]!, { rows: 3, position: 99 });
+    for (const at of [0, 63, 64, 100, 101]) {
+      const inputs = randomInputs(c);
+      inputs[role][at * c.headDim + 3] = Number.NaN;
+      const twin = twinOf(c, inputs);
+      const expected = Math.min(3, 102 - at) * (role === 'keys' ? c.headDim : 1);
+      expect(Array.from(twin.out).filter(Number.isNaN)).toHaveLength(expected);
+      for (const outcome of await runSplitAndMerge(c, inputs, splits)) expectAttention(c, twin, outcome);
+    }
+  },
+);
+
+test('the same step gives the same bits', async () => {
+  const c = caseOf(shapes[0]!, { rows: 1, position: 999 });
+  const inputs = randomInputs(c);
+  const bits = async () =>
+    (await runSplitAndMerge(c, inputs, splits)).map((o) => new Uint32Array(o.outputs.out!.buffer));
+  expect(await bits()).toEqual(await bits());
+});
