@@ -18,6 +18,8 @@ export interface ExecutorOptions {
   eager?: boolean;
   /** Takes the time of every dispatch. */
   profile?: boolean;
+  /** Session tensors of another executor to use instead of new ones, by name. */
+  borrow?: (name: string) => GPUBuffer | undefined;
 }
 
 export interface Executor<Name extends string = string> {
@@ -41,7 +43,7 @@ export async function createExecutor<Name extends string>(
   weights: GpuWeights,
   plans: Readonly<Record<Name, Plan>>,
   table: KernelTable,
-  { forced, signal, eager = false, profile = false }: ExecutorOptions = {},
+  { forced, signal, eager = false, profile = false, borrow }: ExecutorOptions = {},
 ): Promise<Executor<Name>> {
   const { device, buffers } = gpu;
   const owned: GPUBuffer[] = [];
@@ -65,7 +67,7 @@ export async function createExecutor<Name extends string>(
         sessionBuffers: new Map(
           [...sessionSizes(Object.values<Plan>(plans))].map(([name, bytes]) => [
             name,
-            own(buffers.storage(name, bytes)),
+            borrow?.(name) ?? own(buffers.storage(name, bytes)),
           ]),
         ),
       }),

@@ -223,13 +223,17 @@ export async function createSession(
     names: readonly string[],
     rows: number,
   ): Promise<Map<string, Inspected>> {
-    checkPrompt(ids, vocabSize, Number.POSITIVE_INFINITY);
-    const recording: RecordOptions = { ...sessionOptions, rows, capacity: ids.length };
+    checkPrompt(ids, vocabSize, capacity);
+    const recording: RecordOptions = { ...sessionOptions, rows };
     const { plan, kept } = recordInspection(spec, recording, names);
     const release = await takeTurn();
     let inspector: Awaited<ReturnType<typeof createExecutor<'inspect'>>> | undefined;
     try {
-      inspector = await createExecutor(gpu, weights, { inspect: plan }, kernels, sessionOptions);
+      inspector = await createExecutor(gpu, weights, { inspect: plan }, kernels, {
+        ...sessionOptions,
+        borrow: (name) => (name.startsWith('kv.') ? executor.session(name) : undefined),
+      });
+      cached.length = 0;
       const found = new Map<string, Inspected>();
       for (const [name, tensor] of kept) {
         found.set(name, {
