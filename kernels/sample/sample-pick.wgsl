@@ -156,7 +156,7 @@ fn main(@builtin(local_invocation_index) local_index: u32) {
     for (var l = 0u; l < block_vec4s && is_random; l++) {
       if (is_less(drawn, lane_masses[l])) {
         picked = 4u * (first + l);
-        while (!is_less(drawn, mass_of(first + l, picked % 4u + 1u, threshold))) {
+        while (picked % 4u < 3u && !is_less(drawn, mass_of(first + l, picked % 4u + 1u, threshold))) {
           picked++;
         }
         break;

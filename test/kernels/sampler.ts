@@ -1,0 +1,142 @@
+/** @file Runs both halves of the sampler on one device, step after step, with all that the host does not write as poison. */
+import {
+  NUM_RESULT_WORDS,
+  packCounts,
+  packSampling,
+  type SampleResult,
+  type SamplingParams,
+  unpackResult,
+} from '../../kernels/sample/layout.ts';
+import { samplePick } from '../../kernels/sample/sample-pick.ts';
+import { sampleScale } from '../../kernels/sample/sample-scale.ts';
+import { buildSources, chooseVariant } from '../../src/engine/program.ts';
+import { readBuffer } from '../../src/gpu/buffers.ts';
+import type { KernelTable, Step } from '../../src/gpu/kernel.ts';
+import {
+  createGraph,
+  createTensor,
+  type SampleScaleOp,
+  type Tensor,
+  tensorBytes,
+} from '../../src/graph/graph.ts';
+import { sample } from '../../src/graph/ops.ts';
+import { POISON, testDevice } from './harness.ts';
+
+const RESULT_BYTES = 4 * NUM_RESULT_WORDS;
+
+export interface SampleInput {
+  logits: ArrayLike<number>;
+  params: SamplingParams;
+  promptIds?: readonly number[];
+  outputIds?: readonly number[];
+  bias?: ArrayLike<number>;
+}
+
+export interface SampleOutcome {
+  /** One result per step. */
+  results: SampleResult[];
+  /** After the last step. */
+  scaled: Float32Array;
+  counts: Uint32Array;
+  token: number;
+}
+
+/** Probabilities by id as a result describes them, from the penalised logits. */
+export function probabilities(
+  scaled: Float32Array,
+  { threshold, max, normalizer }: SampleResult,
+  { temperature, minP }: SamplingParams,
+): Float64Array {
+  return Float64Array.from(scaled, (logit, id) => {
+    const isAbove = logit > threshold.logit || (logit === threshold.logit && id >= threshold.id);
+    const weight = Math.exp((logit - max) / temperature);
+    return isAbove && weight >= minP ? weight / normalizer : 0;
+  });
+}
+
+/** Samples at each step from the same logits; all steps are submitted before the first result is read. */
+export async function runSampler(
+  input: SampleInput,
+  steps: readonly Step[] = [{ position: 0, rows: 1 }],
+): Promise<SampleOutcome> {
+  const vocab = input.logits.length;
+  const gpu = await testDevice();
+  const { device, buffers } = gpu;
+  const graph = createGraph(() => {
+    throw new Error('a sampler has no weights');
+  });
+  const logits = createTensor(graph, [1, vocab], { name: 'logits' });
+  sample(logits);
+  const made: GPUBuffer[] = [];
+  try {
+    const byTensor = new Map<Tensor, GPUBuffer>();
+    for (const tensor of graph.tensors) {
+      const poison = new Uint32Array(Math.ceil(Math.max(tensorBytes(tensor), 16) / 16) * 4).fill(POISON);
+      const buffer = buffers.storage(tensor.name, poison.byteLength);
+      device.queue.writeBuffer(buffer, 0, poison);
+      made.push(buffer);
+      byTensor.set(tensor, buffer);
+    }
+    const named = (name: string): GPUBuffer => byTensor.get(graph.tensors.find((t) => t.name === name)!)!;
+    const { bias } = input;
+    device.queue.writeBuffer(named('logits'), 0, Float32Array.from(input.logits));
+    device.queue.writeBuffer(
+      named('sampling'),
+      0,
+      packSampling(input.params, { hasBias: bias !== undefined }),
+    );
+    device.queue.writeBuffer(named('counts'), 0, packCounts(vocab, input.promptIds ?? [], input.outputIds));
+    if (bias) device.queue.writeBuffer(named('bias'), 0, Float32Array.from(bias));
+    const uniform = buffers.uniform('step', 16);
+    const results = buffers.storage('results', RESULT_BYTES * steps.length);
+    made.push(uniform, results);
+
+    const table = { sampleScale, samplePick } as unknown as KernelTable;
+    const dispatches = await Promise.all(
+      graph.ops.map(async (op) => {
+        const { source } = buildSources(chooseVariant(table, op, gpu.traits), op, gpu.traits)[0]!;
+        const { pipeline, layout } = await gpu.pipeline(source, op.kind);
+        const tensors = Object.values(source.bindings).map(
+          (b) => byTensor.get((b as { tensor: Tensor }).tensor)!,
+        );
+        const bindGroup = device.createBindGroup({
+          layout,
+          entries: [uniform, ...tensors].map((buffer, binding) => ({ binding, resource: { buffer } })),
+        });
+        return { pipeline, bindGroup, grid: source.grid };
+      }),
+    );
+    device.pushErrorScope('validation');
+    steps.forEach((step, i) => {
+      device.queue.writeBuffer(uniform, 0, new Uint32Array([step.rows, step.position, 0, 0]));
+      const encoder = device.createCommandEncoder();
+      const pass = encoder.beginComputePass();
+      for (const { pipeline, bindGroup, grid } of dispatches) {
+        pass.setPipeline(pipeline);
+        pass.setBindGroup(0, bindGroup);
+        pass.dispatchWorkgroups(...grid(step));
+      }
+      pass.end();
+      encoder.copyBufferToBuffer(named('result'), 0, results, RESULT_BYTES * i, RESULT_BYTES);
+      device.queue.submit([encoder.finish()]);
+    });
+    const error = await device.popErrorScope();
+    if (error) throw new Error(error.message);
+    const read = async (buffer: GPUBuffer): Promise<Uint32Array<ArrayBuffer>> =>
+      new Uint32Array(await readBuffer(buffers, buffer));
+    const words = await read(results);
+    const scaled = await read(byTensor.get((graph.ops[0] as SampleScaleOp).outputs.scaled)!);
+    return {
+      results: steps.map((_, i) =>
+        unpackResult(words.subarray(NUM_RESULT_WORDS * i, NUM_RESULT_WORDS * (i + 1))),
+      ),
+      scaled: new Float32Array(scaled.buffer).slice(0, vocab),
+      counts: (await read(named('counts'))).slice(0, vocab),
+      token: (await read(named('token')))[0]!,
+    };
+  } finally {
+    made.forEach((buffer) => {
+      buffers.destroy(buffer);
+    });
+  }
+}
