@@ -12,7 +12,7 @@ import {
   rejectUnknownKeys,
   unsupported,
 } from './json.ts';
-import { MergeHeap, positionOf, rankOf } from './merge-heap.ts';
+import { MergeQueue } from './merge-queue.ts';
 import { MergeTable, NO_MERGE } from './merges.ts';
 import { type LiteralToken, Vocabulary } from './vocabulary.ts';
 import { WordCache } from './word-cache.ts';
@@ -30,7 +30,7 @@ const MODEL_KEYS = [
   'ignore_merges',
 ];
 
-/** Up to this many bytes the lowest rank is searched in a plain list; above, a heap keeps the time at n log n. */
+/** Up to this many bytes the lowest rank is searched in a plain list; above, a queue keeps the time at n log n. */
 const MAX_SCAN_BYTES = 96;
 
 export class BpeModel {
@@ -89,7 +89,7 @@ export class BpeModel {
     for (let i = 0; i < numBytes; i++) tokens[i] = byteIds[bytes[i]!]!;
     for (let i = 0; i + 1 < numBytes; i++) ranks[i] = merges.rank(tokens[i]!, tokens[i + 1]!);
     ranks[numBytes - 1] = NO_MERGE;
-    const numTokens = numBytes <= MAX_SCAN_BYTES ? this.mergeByScan(numBytes) : this.mergeByHeap(numBytes);
+    const numTokens = numBytes <= MAX_SCAN_BYTES ? this.mergeByScan(numBytes) : this.mergeByQueue(numBytes);
     for (let i = 0; i < numTokens; i++) out.push(tokens[i]!);
   }
 
@@ -117,34 +117,35 @@ export class BpeModel {
     }
   }
 
-  /** The same for long words: a linked list of tokens, and a heap of the pairs that can be merged. */
-  private mergeByHeap(numBytes: number): number {
+  /** The same for long words: a linked list of tokens, and a queue of the pairs that can be merged. */
+  private mergeByQueue(numBytes: number): number {
     const { tokens, ranks, merges } = this;
     const next = new Int32Array(numBytes);
     const previous = new Int32Array(numBytes);
-    const heap = new MergeHeap(3 * numBytes);
+    const queue = new MergeQueue(merges.numRanks, 3 * numBytes);
     for (let i = 0; i < numBytes; i++) {
       next[i] = i + 1;
       previous[i] = i - 1;
-      if (ranks[i] !== NO_MERGE) heap.push(ranks[i]!, i);
+      if (ranks[i] !== NO_MERGE) queue.push(ranks[i]!, i);
     }
     const updateRank = (left: number, right: number): void => {
-      ranks[left] = right < numBytes ? merges.rank(tokens[left]!, tokens[right]!) : NO_MERGE;
-      if (ranks[left] !== NO_MERGE) heap.push(ranks[left]!, left);
+      const rank = right < numBytes ? merges.rank(tokens[left]!, tokens[right]!) : NO_MERGE;
+      ranks[left] = rank;
+      if (rank !== NO_MERGE) queue.push(rank, left);
     };
-    while (heap.size > 0) {
-      const pair = heap.pop();
-      const position = positionOf(pair);
+    for (let rank = queue.lowestRank(); rank >= 0; rank = queue.lowestRank()) {
+      const position = queue.pop();
       // A pair whose rank has changed since was merged with, or away from, a neighbour.
-      if (ranks[position] !== rankOf(pair)) continue;
+      if (ranks[position] !== rank) continue;
       const removed = next[position]!;
       const after = next[removed]!;
-      tokens[position] = merges.mergedId(ranks[position]!);
+      tokens[position] = merges.mergedId(rank);
       ranks[removed] = NO_MERGE;
       next[position] = after;
       if (after < numBytes) previous[after] = position;
-      updateRank(position, after);
+      // From left to right, as the queue wants it.
       if (position > 0) updateRank(previous[position]!, position);
+      updateRank(position, after);
     }
     let numTokens = 0;
     for (let i = 0; i < numBytes; i = next[i]!) tokens[numTokens++] = tokens[i]!;

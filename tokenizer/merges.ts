@@ -5,7 +5,6 @@
 import { writeAlphabetBytes } from './byte-alphabet.ts';
 import { TokenizerError } from './errors.ts';
 import { describe, readArray, unsupported } from './json.ts';
-import { MAX_RANKS } from './merge-heap.ts';
 import { powerOfTwo, type Vocabulary } from './vocabulary.ts';
 
 /** The rank of a pair that has no rule: above every rank. */
@@ -21,6 +20,8 @@ export class MergeTable {
   private readonly entries: Int32Array;
   private readonly mask: number;
   private readonly mergedIds: Int32Array;
+  /** Above every rank. */
+  readonly numRanks: number;
 
   /**
    * @param merges `model.merges` of tokenizer.json, best rule first. A pair listed twice has its last rank.
@@ -28,9 +29,7 @@ export class MergeTable {
    */
   constructor(merges: unknown, vocabulary: Vocabulary) {
     const rules = readArray(merges, 'model.merges');
-    if (rules.length > MAX_RANKS) {
-      throw unsupported('model.merges', rules, `at most ${MAX_RANKS} rules`);
-    }
+    this.numRanks = rules.length;
     const numSlots = powerOfTwo(rules.length * 1.5);
     this.entries = new Int32Array(numSlots * 3);
     this.mask = numSlots - 1;
