@@ -103,9 +103,7 @@ export interface SampleResult {
 /** The tensor `result` of one step. */
 export function unpackResult(words: Uint32Array): SampleResult {
   const floats = new Float32Array(words.buffer, words.byteOffset, NUM_RESULT_WORDS);
-  const [threshold, max, exponent, normalizer, modelExponent, modelNormalizer] = floats.subarray(
-    4,
-  ) as unknown as number[];
+  const [threshold, max, exponent, normalizer, modelExponent, modelNormalizer] = floats.subarray(4);
   return {
     isFinite: words[1] === 0,
     token: words[0]!,
