@@ -36,7 +36,7 @@ import {
   type Value,
 } from './values.ts';
 
-/** About a second of work. The known templates need some 100,000 for a thousand messages. */
+/** About a second of work. The known templates need 100,000 to 300,000 for a thousand messages of a page each. */
 const MAX_STEPS = 5_000_000;
 /** Of the output and of any single text on the way, in UTF-16 units. */
 const MAX_LENGTH = 1 << 24;
@@ -208,6 +208,7 @@ class Interpreter implements Runtime {
   }
 
   private nested<T>(run: () => T): T {
+    this.charge(10);
     if (this.callDepth >= MAX_CALL_DEPTH) {
       throw new JinjaError('limit', `macros or loops nested deeper than ${MAX_CALL_DEPTH} calls`);
     }

@@ -47,7 +47,9 @@ export const TESTS: ReadonlyMap<string, Method<Value>> = methodTable<Value>({
   '>': gt,
   '>=': ge,
   boolean: is((value) => typeof value === 'boolean'),
-  callable: is((value) => value instanceof HostObject && value.native !== null),
+  callable: is(
+    (value) => value instanceof Undefined || (value instanceof HostObject && value.native !== null),
+  ),
   defined: is((value) => !(value instanceof Undefined)),
   divisibleby: ['num', (runtime, value, by) => equals(binary('%', value, by, runtime), 0n, runtime)],
   eq: equal,

@@ -208,7 +208,7 @@ export function iterate(value: Value, runtime: Runtime): Value[] {
   return items;
 }
 
-export function itemsOf(value: Value): Value[] | null {
+function itemsOf(value: Value): Value[] | null {
   if (Array.isArray(value)) return value;
   if (value instanceof Map) return [...value.keys()];
   if (value instanceof Tuple) return value.items;
@@ -303,7 +303,7 @@ function sameItems(a: Value[], b: Value[], runtime: Runtime): boolean {
 
 /** Negative, zero, positive (or NaN) for `a < b`, `a == b`, `a > b`; `op` is named when the two have no order. */
 export function compare(a: Value, b: Value, runtime: Runtime, op = '<'): number {
-  runtime.charge(1);
+  runtime.charge(3);
   const [x, y] = [numberOf(a), numberOf(b)];
   if (x !== null && y !== null) return x < y ? -1 : x > y ? 1 : x >= y ? 0 : Number.NaN;
   const [s, t] = [textOf(a), textOf(b)];
