@@ -20,7 +20,8 @@ const v_vec4s = v_units * cache_vec4s;
 var<workgroup> left: array<vec4<f32>, 512>; // [k4][query]: a chunk of q; then [position][y]: weights of 4 queries
 var<workgroup> right: array<vec4<f32>, 512>; // [k4][position]: a chunk of keys; behind it row maxima; then values
 
-// Keeps lanes that write one query and lanes that read one k4 off each other's banks.
+// Keeps lanes that write one query and lanes that read one k4 off each other's banks. k4 is below 8, so that
+// `index + 8` lies 8 further on.
 fn swizzle(k4: u32, width: u32, index: u32) -> u32 {
   return k4 * width + (index ^ k4);
 }
@@ -74,12 +75,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       workgroupBarrier();
       let k_count = min(chunk, k_vec4s - k_begin);
       for (var k4 = 0u; k4 < k_count; k4++) {
-        let q0 = left[swizzle(k4, 64u, y)];
-        let q1 = left[swizzle(k4, 64u, y + 16u)];
-        let q2 = left[swizzle(k4, 64u, y + 32u)];
-        let q3 = left[swizzle(k4, 64u, y + 48u)];
+        let q_at = swizzle(k4, 64u, y);
+        let q0 = left[q_at];
+        let q1 = left[q_at + 16u];
+        let q2 = left[q_at + 32u];
+        let q3 = left[q_at + 48u];
+        let key_at = swizzle(k4, tile_keys, x);
         for (var i = 0u; i < 4u; i++) {
-          let key = right[swizzle(k4, tile_keys, x + 8u * i)];
+          let key = right[key_at + 8u * i];
           scores[i] += vec4<f32>(dot(q0, key), dot(q1, key), dot(q2, key), dot(q3, key));
         }
       }

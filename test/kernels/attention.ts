@@ -41,17 +41,18 @@ export interface Inputs {
 /** More positions than any step reads; the rest is poison. */
 export const CAPACITY = 1024;
 
-export function caseOf(shape: HeadShape, step: Step & { recorded?: number }, scale?: number): Case {
+export function caseOf(shape: HeadShape, step: Step & { recorded?: number }): Case {
   const { recorded = step.rows, rows, position } = step;
-  return { ...shape, rows, position, recorded, scale: scale ?? shape.headDim ** -0.5, seed: freshSeed() };
+  return { ...shape, rows, position, recorded, scale: shape.headDim ** -0.5, seed: freshSeed() };
 }
 
-export function randomInputs(c: Case): Inputs {
+/** Normally distributed; so are the scores, times `scoreScale`. */
+export function randomInputs(c: Case, scoreScale = 1): Inputs {
   const random = seededRandom(c.seed);
   const cached = (c.position + c.rows) * c.kvHeads * c.headDim;
   const stored = (x: Float32Array) => (c.dtype === 'f16' ? x.map((v) => f16Value(f16Bits(v))) : x);
   return {
-    q: randomNormal(random, c.rows * c.kvHeads * c.group * c.headDim),
+    q: randomNormal(random, c.rows * c.kvHeads * c.group * c.headDim, scoreScale),
     keys: stored(randomNormal(random, cached)),
     values: stored(randomNormal(random, cached)),
   };
