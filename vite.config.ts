@@ -32,7 +32,7 @@ export default defineConfig({
   server: { fs: { allow: [root, ...foreignFixtureFolders(process.env)] } },
   // Known from the start, so that the first page to need one is not reloaded in the middle of its work.
   optimizeDeps: {
-    include: ['@huggingface/jinja', 'wgsl-preprocessor/wgsl-preprocessor.js', 'marked', 'dompurify'],
+    include: ['wgsl-preprocessor/wgsl-preprocessor.js', 'marked', 'dompurify'],
   },
   build: {
     target: 'es2022',

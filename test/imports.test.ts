@@ -23,7 +23,7 @@ interface Room {
 const ERRORS = 'src/errors.ts';
 
 const ROOMS: readonly Room[] = [
-  { path: 'tokenizer/', imports: [], packages: ['@huggingface/jinja'] },
+  { path: 'tokenizer/', imports: [], packages: [] },
   // The two contracts: what a kernel is, and what an op is.
   { path: 'kernels/', imports: ['src/gpu/kernel.ts', 'src/graph/graph.ts'], packages: [] },
   { path: ERRORS, imports: [], packages: [] },
