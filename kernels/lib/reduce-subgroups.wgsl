@@ -1,8 +1,9 @@
 // Sums over all lanes of a workgroup, within subgroups first; twin of reduce-workgroup.wgsl.
-// totals[s] = sum over lanes of values[s], the same bits in every lane and every run.
+//   add_lanes(values, at), once per kernel by all lanes; then lane_total(s) = sum over lanes of values[s], for any lane:
+//   the same bits in every lane and every run.
 // WGSL does not say which lanes form a subgroup. So the first invocation of each leaves its sum at its own lane, all
 // others leave 0 at theirs, and every subgroup adds up all lanes: right for any subgroup size and any order of lanes.
-// Expects: num_lanes (a power of two, the workgroup size), num_sums. Call it once: its memory is not guarded for reuse.
+// Expects: num_lanes (a power of two, the workgroup size), num_sums.
 struct Invocation {
   @builtin(local_invocation_index) lane: u32,
   @builtin(workgroup_id) group: vec3<u32>,
@@ -11,11 +12,12 @@ struct Invocation {
 }
 
 var<workgroup> partial: array<f32, num_sums * num_lanes>;
+var<workgroup> totals: array<f32, num_sums>;
 
-fn sum_lanes(values: array<f32, num_sums>, at: Invocation) -> array<f32, num_sums> {
-  var totals = values;
+fn add_lanes(values: array<f32, num_sums>, at: Invocation) {
+  var own = values;
   for (var s = 0u; s < num_sums; s++) {
-    let sum = subgroupAdd(totals[s]);
+    let sum = subgroupAdd(own[s]);
     partial[s * num_lanes + at.lane] = select(0.0, sum, at.subgroup_lane == 0u);
   }
   workgroupBarrier();
@@ -25,7 +27,14 @@ fn sum_lanes(values: array<f32, num_sums>, at: Invocation) -> array<f32, num_sum
     for (var lane = at.subgroup_lane; lane < num_lanes; lane += stride) {
       sum += partial[s * num_lanes + lane];
     }
-    totals[s] = subgroupAdd(sum);
+    let total = subgroupAdd(sum);
+    if (at.lane == 0u) {
+      totals[s] = total;
+    }
   }
-  return totals;
+  workgroupBarrier();
+}
+
+fn lane_total(s: u32) -> f32 {
+  return totals[s];
 }

@@ -1,20 +1,22 @@
 // Sums over all lanes of a workgroup through workgroup memory alone; twin of reduce-subgroups.wgsl.
-// totals[s] = sum over lanes of values[s], the same bits in every lane and every run.
-// Expects: num_lanes (a power of two, the workgroup size), num_sums. Call it once: its memory is not guarded for reuse.
+//   add_lanes(values, at), once per kernel by all lanes; then lane_total(s) = sum over lanes of values[s], for any lane:
+//   the same bits in every lane and every run.
+// Expects: num_lanes (a power of two from 8 on, the workgroup size), num_sums.
 struct Invocation {
   @builtin(local_invocation_index) lane: u32,
   @builtin(workgroup_id) group: vec3<u32>,
 }
 
-// The lanes' values are added in two rounds of about the same length, which costs fewer barriers than halving.
-const num_strands: u32 = min(8u, num_lanes);
+// The values are added in two rounds of about the same length, which costs fewer barriers than halving.
+const num_strands: u32 = select(8u, 16u, num_lanes > 128u);
 
 var<workgroup> partial: array<f32, num_sums * num_lanes>;
+var<workgroup> totals: array<f32, num_sums>;
 
-fn sum_lanes(values: array<f32, num_sums>, at: Invocation) -> array<f32, num_sums> {
-  var totals = values;
+fn add_lanes(values: array<f32, num_sums>, at: Invocation) {
+  var own = values;
   for (var s = 0u; s < num_sums; s++) {
-    partial[s * num_lanes + at.lane] = totals[s];
+    partial[s * num_lanes + at.lane] = own[s];
   }
   workgroupBarrier();
   for (var i = at.lane; i < num_sums * num_strands; i += num_lanes) {
@@ -26,11 +28,16 @@ fn sum_lanes(values: array<f32, num_sums>, at: Invocation) -> array<f32, num_sum
     partial[first] = sum;
   }
   workgroupBarrier();
-  for (var s = 0u; s < num_sums; s++) {
-    totals[s] = 0.0;
+  for (var s = at.lane; s < num_sums; s += num_lanes) {
+    var sum = 0.0;
     for (var i = 0u; i < num_strands; i++) {
-      totals[s] += partial[s * num_lanes + i];
+      sum += partial[s * num_lanes + i];
     }
+    totals[s] = sum;
   }
-  return totals;
+  workgroupBarrier();
+}
+
+fn lane_total(s: u32) -> f32 {
+  return totals[s];
 }

@@ -1,8 +1,8 @@
 // y[row, n] = sum_k weight[n, k] * x[row, k] for a few rows of x; flag norm: x is RMS-normalised on the way,
 //   y[row, n] = (sum_k weight[n, k] * norm[k] * x[row, k]) / sqrt(sum_k x[row, k]^2 / cols + eps).
 // Layout: one workgroup per four weight rows; its lanes stride over the blocks of k, so that neighbours load neighbouring
-//   blocks. Each lane keeps num_rows * 4 sums (flag norm: then num_rows sums of squares), which sum_lanes adds up.
-// Expects: load_block, sum_lanes, write_outputs; x: array<vec4<f32>>, x_offset, x_stride (in vec4s), num_rows, weight_rows,
+//   blocks. Each lane keeps num_rows * 4 sums (flag norm: then num_rows sums of squares), which add_lanes adds up.
+// Expects: load_block, add_lanes, lane_total, bias_of, write_outputs; x: array<vec4<f32>>, x_offset, x_stride (in vec4s), num_rows, weight_rows,
 //   cols, grid_width, num_sums; flag norm: norm: array<vec4<f32>>, eps.
 //   flag ragged: cols is not a multiple of the block.
 @compute @workgroup_size(num_lanes)
@@ -34,14 +34,14 @@ fn main(at: Invocation) {
       }
     }
   }
-  let totals = sum_lanes(sums, at);
-  for (var row = 0u; row < num_rows; row++) {
-    if (at.lane == row && row < step.rows && n < weight_rows) {
-      var y = vec4(totals[4u * row], totals[4u * row + 1u], totals[4u * row + 2u], totals[4u * row + 3u]);
+  add_lanes(sums, at);
+  let row = at.lane;
+  if (row < min(num_rows, step.rows) && n < weight_rows) {
+    let s = 4u * row;
+    var y = vec4(lane_total(s), lane_total(s + 1u), lane_total(s + 2u), lane_total(s + 3u));
 #if norm
-      y *= inverseSqrt(totals[4u * num_rows + row] / f32(cols) + eps);
+    y *= inverseSqrt(lane_total(4u * num_rows + row) / f32(cols) + eps);
 #endif
-      write_outputs(row, n, y);
-    }
+    write_outputs(row, n, y + bias_of(n));
   }
 }

@@ -4,7 +4,7 @@
 //   thread_col4s groups of four neighbouring weight rows, `4 * (c4 * col_threads + thread_col)` on.
 //   Staged rows lie in the order in which neighbouring threads read them, and the vec4s of a row are permuted by
 //   swizzle(): both keep the reads of a subgroup on different banks.
-// Expects: load_block, write_outputs; x: array<vec4<f32>>, x_offset, x_stride (in vec4s), num_rows, weight_rows, cols,
+// Expects: load_block, bias_of, write_outputs; x: array<vec4<f32>>, x_offset, x_stride (in vec4s), num_rows, weight_rows, cols,
 //   alias tile_vec4 (vec4<f32> or vec4<f16>) for staged weights, row_threads and col_threads (multiples of 8).
 //   flag ragged: cols is not a multiple of 4 * tile_k4s.
 const num_lanes: u32 = row_threads * col_threads;
@@ -65,11 +65,19 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
   let thread_row = lane / col_threads;
   let thread_col = lane % col_threads;
   var sums: array<vec4<f32>, thread_rows * thread_col4s>;
-  for (var block = 0u; block < weight_row_blocks; block += tile_blocks) {
+  for (var c4 = 0u; c4 < thread_col4s; c4++) {
+    let first_sum = bias_of(first_n + 4u * (c4 * col_threads + thread_col));
+    for (var i = 0u; i < thread_rows; i++) {
+      sums[i * thread_col4s + c4] = first_sum;
+    }
+  }
+  // The grid is flat, so group.z is 0. A start that compilers do not know keeps them from unrolling the two outer loops,
+  // which gains nothing and costs seconds of compilation.
+  for (var block = group.z; block < weight_row_blocks; block += tile_blocks) {
     stage_x(first_row, block * block_vec4s, lane);
     stage_weight(first_n, block, lane);
     workgroupBarrier();
-    for (var k4 = 0u; k4 < tile_k4s; k4++) {
+    for (var k4 = group.z; k4 < tile_k4s; k4++) {
       var w: array<vec4<f32>, 4u * thread_col4s>;
       // Threads in steps of 8 rows share their swizzle, so it hangs on thread_col and thread_row alone.
       let weight_at = thread_col * tile_k4s + (k4 ^ swizzle(thread_col));

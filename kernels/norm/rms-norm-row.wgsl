@@ -1,6 +1,6 @@
 // out[row, c] = x[row, c] / sqrt(sum_c x[row, c]^2 / cols + eps) * norm[c]
 // Layout: one workgroup per row; its lanes stride over the vec4s of the row, twice.
-// Expects: sum_lanes (num_sums 1); x: array<vec4<f32>>, x_offset, x_stride (in vec4s), norm: array<vec4<f32>>,
+// Expects: add_lanes, lane_total (num_sums 1); x: array<vec4<f32>>, x_offset, x_stride (in vec4s), norm: array<vec4<f32>>,
 //   out: array<vec4<f32>>, out_stride, cols, grid_width, eps. flag ragged: cols is not a multiple of 4.
 const row_vec4s: u32 = (cols + 3u) / 4u;
 
@@ -18,7 +18,8 @@ fn main(at: Invocation) {
 #endif
     sums[0] += dot(value, value);
   }
-  let scale = inverseSqrt(sum_lanes(sums, at)[0] / f32(cols) + eps);
+  add_lanes(sums, at);
+  let scale = inverseSqrt(lane_total(0u) / f32(cols) + eps);
   if (group < step.rows) {
     for (var k4 = at.lane; k4 < row_vec4s; k4 += num_lanes) {
       out[row * out_stride + k4] = x[x_row + k4] * scale * norm[k4];

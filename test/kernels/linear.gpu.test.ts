@@ -108,8 +108,7 @@ describe.for(Object.keys(formats) as (keyof typeof formats)[])('linear over %s w
   });
 
   it('multiplies many rows, of which some do not count', async () => {
-    const folded = { bias: true, swiglu: true, residual: true };
-    await check(format, { rows: 13, stepRows: 11, cols: 41, weightRows: 38, ...folded }, many);
+    await check(format, { rows: 13, stepRows: 11, cols: 41, weightRows: 38 }, many);
   });
 });
 
@@ -129,18 +128,23 @@ describe('linear', () => {
     );
   });
 
+  it('multiplies many rows, with all that can be folded in', async () => {
+    const folded = { bias: true, swiglu: true, residual: true };
+    await check('f32', { rows: 33, cols: 32, weightRows: 70, ...folded }, many);
+  });
+
   it('multiplies a prompt by large tiles', async () => {
-    const c = { rows: 65, cols: 48, weightRows: 2051, bias: true, residual: true };
+    const c = { rows: 65, cols: 48, weightRows: 2051, bias: true };
     const outcomes = await check('f16', c, ['tile-large-f16', 'tile-large']);
     expect(outcomes.length).toBeGreaterThan(0);
   });
 
   it('joins the parts of a weight that is larger than a binding', async () => {
     const rowBytes = formats.bf16.sections[0]!.rowBytes(40);
-    const small = { rows: 3, cols: 40, weightRows: 22, bias: true, swiglu: true };
+    const small = { rows: 3, cols: 40, weightRows: 14, bias: true, swiglu: true };
     await check('bf16', { ...small, maxBindingBytes: 8 * rowBytes }, ['matvec']);
-    const large = { rows: 33, cols: 40, weightRows: 519, residual: true };
-    await check('bf16', { ...large, maxBindingBytes: 300 * rowBytes }, ['tile-small']);
+    const large = { rows: 33, cols: 40, weightRows: 300, residual: true };
+    await check('bf16', { ...large, maxBindingBytes: 290 * rowBytes }, ['tile-small']);
   });
 
   it('reads x from the columns of wider rows', async () => {

@@ -4,7 +4,7 @@ import { createTensor, type Graph, type Tensor, Weights } from '../../src/graph/
 import { rmsNorm, splitHeads } from '../../src/graph/ops.ts';
 import { rmsNorm as reference } from '../reference/rms-norm.ts';
 import { expectRows } from './expect-rows.ts';
-import { freshSeed, type Outcome, randomNormal, runVariants, seededRandom } from './harness.ts';
+import { freshSeed, randomNormal, runVariants, seededRandom } from './harness.ts';
 
 /** A sum of squares has no cancellation: relative errors of float32 (6e-8) in it, in the root and in two products. */
 const TOLERANCE = 1e-6;
@@ -12,8 +12,8 @@ const TOLERANCE = 1e-6;
 async function check(
   x: (graph: Graph) => Tensor,
   size: { rows: number; stepRows: number; heads: number; cols: number },
-  eps: number,
-): Promise<Outcome[]> {
+): Promise<void> {
+  const eps = 1e-6;
   const seed = freshSeed();
   const random = seededRandom(seed);
   const data = randomNormal(random, size.stepRows * size.heads * size.cols, 3);
@@ -28,27 +28,24 @@ async function check(
   for (const outcome of outcomes) {
     expectRows(outcome, 'out', { values, tolerance: (i) => TOLERANCE * Math.abs(values[i]!) }, seed);
   }
-  return outcomes;
 }
 
-const whole = (rows: number, stepRows: number, cols: number, eps = 1e-6): Promise<Outcome[]> =>
-  check((graph) => createTensor(graph, [rows, cols]), { rows, stepRows, heads: 1, cols }, eps);
+const whole = (rows: number, stepRows: number, cols: number): Promise<void> =>
+  check((graph) => createTensor(graph, [rows, cols]), { rows, stepRows, heads: 1, cols });
 
 it('normalises whole rows of any length', async () => {
   await whole(5, 3, 33);
-  await whole(2, 2, 1023);
-  await whole(3, 3, 1028);
+  await whole(2, 2, 1028);
 });
 
-it('normalises a row of one value, and a row of zeros by eps alone', async () => {
-  await whole(1, 1, 1, 1);
+it('normalises a row of zeros by eps alone', async () => {
   const outcomes = await runVariants(variants, {
-    record: (graph) => rmsNorm(createTensor(graph, [1, 4]), new Weights(graph).vector(['norm'], [4]), 1e-6),
-    data: { x: new Float32Array(4) },
-    weights: { norm: new Float32Array(4).fill(1) },
+    record: (graph) => rmsNorm(createTensor(graph, [1, 1]), new Weights(graph).vector(['norm'], [1]), 1e-6),
+    data: { x: new Float32Array(1) },
+    weights: { norm: Float32Array.of(2) },
     step: { rows: 1, position: 0 },
   });
-  for (const { label, outputs } of outcomes) expect([...outputs.out!], label).toEqual([0, 0, 0, 0]);
+  for (const { label, outputs } of outcomes) expect([...outputs.out!], label).toEqual([0]);
 });
 
 it('normalises each head of a fused projection', async () => {
@@ -59,7 +56,6 @@ it('normalises each head of a fused projection', async () => {
     await check(
       (graph) => splitHeads(createTensor(graph, [3, (1 + heads + 1) * headDim]), [1, heads, 1], headDim)[1]!,
       { rows: 3, stepRows: 2, heads, cols: headDim },
-      1e-6,
     );
   }
 });
