@@ -2,8 +2,8 @@
 //   y[row, n] = (sum_k weight[n, k] * norm[k] * x[row, k]) / sqrt(sum_k x[row, k]^2 / cols + eps).
 // Layout: one workgroup per four weight rows; its lanes stride over the blocks of k, so that neighbours load neighbouring
 //   blocks. Each lane keeps num_rows * 4 sums (flag norm: then num_rows sums of squares), which add_lanes adds up.
-// Expects: load_block, add_lanes, lane_total, bias_of, write_outputs; x: array<vec4<f32>>, x_offset, x_stride (in vec4s), num_rows, weight_rows,
-//   cols, grid_width, num_sums; flag norm: norm: array<vec4<f32>>, eps.
+// Expects: load_block, add_lanes, lane_total, bias_of, write_outputs; x: array<vec4<f32>>, x_offset, x_stride (in vec4s),
+//   num_rows, weight_rows, cols, grid_width, num_sums; flag norm: norm: array<vec4<f32>>, eps.
 //   flag ragged: cols is not a multiple of the block.
 @compute @workgroup_size(num_lanes)
 fn main(at: Invocation) {
