@@ -69,8 +69,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       let key_begin = ((begin + key) * num_kv_heads + kv_head) * k_units;
       for (var block = 0u; block < count; block += block_queries) {
         var scores = array<f32, block_queries>();
-        for (var i = 0u; i < part_units; i++) {
-          let k_unit = i * parts + part;
+        for (var k_unit = part; k_unit < part + part_units * parts; k_unit += parts) {
           if (k_unit < k_units) {
             let loaded = unpack(keys[key_begin + k_unit]);
             for (var n = 0u; n < cache_vec4s; n++) {
@@ -141,22 +140,23 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 
 // A column of a query's partial result: of its weighted sum, or the largest score, or the sum of exponentials.
 fn combined(query: u32, column: u32) -> f32 {
+  let begin = query * num_streams;
   var largest = lowest;
-  for (var stream = 0u; stream < num_streams; stream++) {
-    largest = max(largest, scales[query * num_streams + stream].x);
+  for (var i = begin; i < begin + num_streams; i++) {
+    largest = max(largest, scales[i].x);
   }
   if (column == v_dim) {
     return largest;
   }
-  let at = column % unit_values * threads + query * v_units + column / unit_values;
+  var at = column % unit_values * threads + query * v_units + column / unit_values;
   var sum = 0.0;
-  for (var stream = 0u; stream < num_streams; stream++) {
-    let scale = scales[query * num_streams + stream];
-    var part = scale.y;
+  for (var i = begin; i < begin + num_streams; i++) {
+    var part = scales[i].y;
     if (column < v_dim) {
-      part = floats[at + stream * num_queries * v_units];
+      part = floats[at];
     }
-    sum += part * exp2(scale.x - largest);
+    sum += part * exp2(scales[i].x - largest);
+    at += num_queries * v_units;
   }
   return sum;
 }

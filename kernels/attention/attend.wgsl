@@ -99,8 +99,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     right[256u + lane] = best;
     workgroupBarrier();
-    for (var i = 0u; i < 8u; i++) {
-      best = max(best, right[256u + y * 8u + i]);
+    for (var i = 256u + y * 8u; i < 264u + y * 8u; i++) {
+      best = max(best, right[i]);
     }
     let shrink = exp2(largest - best);
     largest = best;
@@ -153,23 +153,19 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   right[lane] = sum;
   workgroupBarrier();
   sum = vec4<f32>(0.0);
-  for (var i = 0u; i < 8u; i++) {
-    sum += right[y * 8u + i];
+  for (var i = y * 8u; i < y * 8u + 8u; i++) {
+    sum += right[i];
   }
-  for (var j = 0u; j < v_cols; j++) {
-    let column = x + 8u * j;
-    if (column < v_vec4s) {
-      store(queries.x, num_queries, kv_head, column, out0[j] / sum.x);
-      store(queries.y, num_queries, kv_head, column, out1[j] / sum.y);
-      store(queries.z, num_queries, kv_head, column, out2[j] / sum.z);
-      store(queries.w, num_queries, kv_head, column, out3[j] / sum.w);
-    }
-  }
-}
-
-fn store(query: u32, num_queries: u32, kv_head: u32, column: u32, value: vec4<f32>) {
-  if (query < num_queries) {
+  for (var i = 0u; first + y + 16u * i < min(first + 64u, num_queries); i++) {
+    let query = first + y + 16u * i;
     let head = kv_head * group_heads + query % group_heads;
-    out[out_offset + query / group_heads * out_stride + head * v_vec4s + column] = value;
+    let begin = out_offset + query / group_heads * out_stride + head * v_vec4s;
+    for (var j = 0u; j < v_cols; j++) {
+      let low = select(out0[j], out1[j], i == 1u);
+      let high = select(out2[j], out3[j], i == 3u);
+      if (x + 8u * j < v_vec4s) {
+        out[begin + x + 8u * j] = select(low, high, i > 1u) / sum[i];
+      }
+    }
   }
 }

@@ -43,8 +43,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   squares[lane] = dot(x.a, x.a) + dot(x.b, x.b);
   workgroupBarrier();
   var sum = 0.0;
-  for (var i = 0u; i < lanes; i++) {
-    sum += squares[lane - unit + i];
+  for (var i = lane - unit; i < lane - unit + lanes; i++) {
+    sum += squares[i];
   }
   let scale = inverseSqrt(sum / f32(k_dim) + eps);
 #endif
