@@ -24,9 +24,9 @@ import {
 /** Up to so many rows the matvec kernels are used, which take a folded norm, and attention is split over the context. */
 export const FEW_ROWS = 8;
 
-/** Positions per split of decode attention: enough splits to fill a GPU, few enough to merge in one go. */
-const MIN_SPLIT = 64;
-const MAX_SPLITS = 64;
+/** Splits of decode attention: short ones, so that a short context fills a GPU too, and at most as many as merge in one go. */
+const SPLIT_LENGTH = 64;
+const MAX_SPLITS = 128;
 
 interface Rule<K extends OpKind = OpKind> {
   readonly name: string;
@@ -158,6 +158,8 @@ const prepareHeads: Rule<'appendKv'> = {
     if (normQ && normK && !(ops.isOnlyFor(ropeQ.inputs.x, ropeQ) && ops.isOnlyFor(ropeK.inputs.x, ropeK)))
       return;
     const [q, kRaw] = [normQ?.inputs.x ?? ropeQ.inputs.x, normK?.inputs.x ?? ropeK.inputs.x];
+    // Three bindings instead of one would not leave enough of the 8 that every device has.
+    if (baseOf(q) !== baseOf(kRaw) || baseOf(q) !== baseOf(v)) return;
     const old: Op[] = [normQ, normK, ropeQ, ropeK, op].filter(
       (o): o is NonNullable<typeof o> => o !== undefined,
     );
@@ -181,8 +183,8 @@ const splitAttention: Rule<'attend'> = {
     const [rows, heads] = q.shape as [number, number, number];
     const capacity = keys.shape[0]!;
     if (rows > FEW_ROWS) return;
-    const splitLength = Math.max(MIN_SPLIT, 2 ** Math.ceil(Math.log2(capacity / MAX_SPLITS)));
-    const maxSplits = Math.ceil(capacity / splitLength);
+    const splitLength = SPLIT_LENGTH;
+    const maxSplits = Math.min(MAX_SPLITS, Math.ceil(capacity / splitLength));
     const width = Math.ceil((values.shape[2]! + 2) / 4) * 4;
     const partials = createTensor(ops.graph, [rows, heads, maxSplits, width], {
       name: `${op.scope}.partials`,

@@ -137,8 +137,9 @@ export type AttendOp = OpRecord<
   Out
 >;
 /**
- * The first half of `attend` for few rows: the context is cut into splits of `splitLength` positions, each giving a
- * partial result: partials f32 [rows, heads, splits, head_dim + 2 (max, sum), padded to a multiple of 4].
+ * The first half of `attend` for few rows: the step's context is cut into splits of `splitLength` positions, or a multiple
+ * of that when it would be more than `maxSplits`. Each gives a partial result: partials f32 [rows, heads, maxSplits,
+ * head_dim + 2 (weighted sum, largest score in units of ln 2, sum of exponentials), padded to a multiple of 4].
  */
 export type AttendSplitOp = OpRecord<
   'attendSplit',

@@ -106,44 +106,41 @@ describe.each(shapes)('$heads and $kvHeads heads of $headDim, $rotated $pairing'
     { ...steps[0]!, dtype: 'f16', norms: true },
     { ...steps[1]!, dtype: 'f16', norms: true },
     { ...steps[1]!, dtype: 'f32', norms: false },
-  ] as const)(
-    'heads are prepared: $rows of $recorded rows, $dtype cache, norms $norms',
-    async (c) => {
-      const seed = freshSeed();
-      const random = seededRandom(seed);
-      const { rows, recorded, position, dtype } = c;
-      const q = randomNormal(random, rows * heads * headDim, 3);
-      const k = randomNormal(random, rows * kvHeads * headDim, 3);
-      const v = randomNormal(random, rows * kvHeads * headDim, 3);
-      const angles = anglesOf(rotated, position, rows);
-      const [qNorm, kNorm] = [randomNormal(random, headDim), randomNormal(random, headDim)];
-      const outcomes = await runVariants(prepareHeads, {
-        record: (graph) => recordPrepareHeads(graph, shape, recorded, dtype, c.norms),
-        data: { q, k, v, angles },
-        weights: { qNorm, kNorm },
-        step: { rows, position },
-      });
-      const eps = 1e-6;
-      const head = { rows, headDim, half };
-      const norm = (weight: Float32Array) => (c.norms ? { weight, eps } : undefined);
-      const qTwin = prepareHeadsTwin(q, angles, { ...head, heads }, pairing, norm(qNorm));
-      const kTwin = prepareHeadsTwin(k, angles, { ...head, heads: kvHeads }, pairing, norm(kNorm));
-      const begin = position * kvHeads * headDim;
-      for (const { label, outputs } of outcomes) {
-        const where = `${label} seed ${seed}`;
-        expectHeads(outputs.out!, qTwin, headDim, 0, F32, `${where} q`);
-        expectHeads(outputs.keys!, kTwin, headDim, begin, dtype === 'f16' ? F16 : F32, `${where} keys`);
-        expectHeads(
-          outputs.values!,
-          Array.from(v),
-          headDim,
-          begin,
-          dtype === 'f16' ? F16 : 0,
-          `${where} values`,
-        );
-      }
-    },
-  );
+  ] as const)('heads are prepared: $rows of $recorded rows, $dtype cache, norms $norms', async (c) => {
+    const seed = freshSeed();
+    const random = seededRandom(seed);
+    const { rows, recorded, position, dtype } = c;
+    const q = randomNormal(random, rows * heads * headDim, 3);
+    const k = randomNormal(random, rows * kvHeads * headDim, 3);
+    const v = randomNormal(random, rows * kvHeads * headDim, 3);
+    const angles = anglesOf(rotated, position, rows);
+    const [qNorm, kNorm] = [randomNormal(random, headDim), randomNormal(random, headDim)];
+    const outcomes = await runVariants(prepareHeads, {
+      record: (graph) => recordPrepareHeads(graph, shape, recorded, dtype, c.norms),
+      data: { q, k, v, angles },
+      weights: { qNorm, kNorm },
+      step: { rows, position },
+    });
+    const eps = 1e-6;
+    const head = { rows, headDim, half };
+    const norm = (weight: Float32Array) => (c.norms ? { weight, eps } : undefined);
+    const qTwin = prepareHeadsTwin(q, angles, { ...head, heads }, pairing, norm(qNorm));
+    const kTwin = prepareHeadsTwin(k, angles, { ...head, heads: kvHeads }, pairing, norm(kNorm));
+    const begin = position * kvHeads * headDim;
+    for (const { label, outputs } of outcomes) {
+      const where = `${label} seed ${seed}`;
+      expectHeads(outputs.out!, qTwin, headDim, 0, F32, `${where} q`);
+      expectHeads(outputs.keys!, kTwin, headDim, begin, dtype === 'f16' ? F16 : F32, `${where} keys`);
+      expectHeads(
+        outputs.values!,
+        Array.from(v),
+        headDim,
+        begin,
+        dtype === 'f16' ? F16 : 0,
+        `${where} values`,
+      );
+    }
+  });
 });
 
 function recordPrepareHeads(
