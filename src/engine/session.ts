@@ -155,6 +155,9 @@ export async function createSession(
     const release = await takeTurn();
     const { signal } = options;
     const pending: Promise<Uint32Array>[] = [];
+    const generated: number[] = [];
+    let numSubmitted = 0;
+    let isBroken = false;
     const began = performance.now();
     let prefilled = began;
     const reused = Math.min(commonPrefix(cached, ids), ids.length - 1);
@@ -171,7 +174,7 @@ export async function createSession(
       if (!first) return finish('abort');
       pending.push(start(first));
       const maxTokens = Math.min(options.maxTokens, capacity - ids.length + 1);
-      let numSubmitted = 1;
+      numSubmitted = 1;
       for (let numRead = 0; numRead < maxTokens; numRead++) {
         while (pending.length < depth && numSubmitted < maxTokens) {
           const position = ids.length + numSubmitted - 1;
@@ -191,14 +194,13 @@ export async function createSession(
         counts.readbacks++;
         const picked = unpackResult(words);
         if (!picked.isFinite) {
-          cached.length = 0;
+          isBroken = true;
           throw new NumericalError(
             `The model computed NaN or infinite logits at position ${ids.length + numRead}; no token was sampled. Try precision: 'f32', and check the checkpoint.`,
           );
         }
         if (numRead === 0) prefilled = performance.now();
-        // The step that consumes this token runs at position ids.length + numRead, if it was submitted.
-        if (numSubmitted > numRead + 1) cached.push(picked.token);
+        generated.push(picked.token);
         if (signal?.aborted) return finish('abort');
         const isLast = !options.accept(picked.token);
         yield picked.token;
@@ -212,6 +214,9 @@ export async function createSession(
       throw error;
     } finally {
       await Promise.allSettled(pending);
+      // A token is in the cache once the step that reads it was submitted: every step but the first reads one.
+      if (isBroken) cached.length = 0;
+      else cached.push(...generated.slice(0, Math.max(0, numSubmitted - 1)));
       Object.assign(counts, executor.counts);
       if (sessionOptions.profile) console.table(executor.profile());
       release();
