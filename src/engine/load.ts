@@ -119,6 +119,7 @@ export async function startModel(opened: OpenedModel, options: LoadOptions = {})
     const session = await createSession(gpu, weights, spec, plans, sessionOptions);
     report('ready');
     if (debug.print?.includes('plan')) console.info(printPlan(plans.decode));
+    if (debug.print?.includes('wgsl')) console.info(session.kernelCode().join('\n'));
     return {
       session,
       stopTokens: stopTokensOf(checkpoint.config, checkpoint.generationConfig),

@@ -57,6 +57,8 @@ export interface Session {
   generate(ids: readonly number[], options: TokenOptions): AsyncGenerator<number, TokenResult>;
   /** Values of named tensors at every position of `ids`, computed anew with `rows` rows a step. */
   inspect(ids: readonly number[], names: readonly string[], rows: number): Promise<Map<string, Inspected>>;
+  /** The assembled WGSL of every kernel, each under its label. */
+  kernelCode(): string[];
   /** Totals since the session began. */
   readonly counts: { submits: number; dispatches: number; readbacks: number };
   dispose(): void;
@@ -277,6 +279,11 @@ export async function createSession(
     generate,
     inspect,
     counts,
+    kernelCode() {
+      const { decode, prefill } = executor.programs;
+      const byCode = new Map([...decode.dispatches, ...prefill.dispatches].map((d) => [d.code, d.label]));
+      return [...byCode].map(([code, label]) => `// ${label}\n${code}`);
+    },
     dispose() {
       isDisposed = true;
       ring.dispose();
