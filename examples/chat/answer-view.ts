@@ -101,10 +101,12 @@ function answerFoot(result: ChatResult, onRegenerate: () => void): HTMLElement {
   const again = make('button', { type: 'button', className: 'button quiet small regenerate' }, 'Regenerate');
   again.addEventListener('click', onRegenerate);
   const { completionTokens, promptTokens, cachedTokens } = result.usage;
-  const note = make('span', { className: 'muted' }, `${formatNumber(completionTokens)} tokens`);
+  const parts = [
+    describeEnding(result),
+    completionTokens > 0 ? `${formatNumber(completionTokens)} tokens` : '',
+  ];
+  const note = make('span', { className: 'muted' }, parts.filter(Boolean).join(' · '));
   note.title = `The prompt had ${promptTokens} tokens, ${cachedTokens} of them were still in memory.`;
-  const ending = describeEnding(result);
-  if (ending) note.prepend(`${ending} · `);
   foot.append(again, note);
   return foot;
 }

@@ -87,6 +87,7 @@ export function createChat(list: HTMLElement, events: ChatEvents): Chat {
     stop,
     clear,
     note(text) {
+      if (list.lastElementChild?.matches('.chat-note')) list.lastElementChild.remove(); // nothing was said since
       list.append(make('p', { className: 'chat-note muted' }, text));
     },
   };

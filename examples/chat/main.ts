@@ -21,6 +21,7 @@ const conversation = byId('conversation', HTMLElement);
 const figures = byId('figures', HTMLElement);
 const notices = byId('notices', HTMLElement);
 const status = byId('status', HTMLElement);
+const modelButton = byId('model-button', HTMLElement);
 const modelName = byId('model-name', HTMLElement);
 const modelDot = byId('model-dot', HTMLElement);
 const debug = readDebugFlags();
@@ -64,7 +65,8 @@ const host = createModelHost(debug.flags, {
     showPrompts(checkpoint.name.startsWith('tiny-'), composer.write); // this project's own test models
     status.textContent = `${checkpoint.name} is ready`;
     if (chat.numTurns > 0) chat.note(`From here on: ${checkpoint.name}`);
-    if (document.activeElement === document.body) composer.focus();
+    // Where the focus lies after opening the page, or closing the sheet; elsewhere the reader is busy.
+    if ([document.body, modelButton].includes(document.activeElement as HTMLElement)) composer.focus();
   },
   onFailed(error, checkpoint, released) {
     loadingCard.hide();

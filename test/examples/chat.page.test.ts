@@ -103,7 +103,7 @@ describe('a visit to the chat page', () => {
   test('shows the thoughts as they come, folds them away, and answers 85', async () => {
     await recordStream(page);
     const answer = await ask(page, 'What is 27 + 58?');
-    await thinkingPanel(answer).waitFor();
+    await answer.getByText('tens').first().waitFor({ state: 'attached' });
     await visit.screenshot('chat-thinking');
     expect(await finish(answer)).toContain('85');
     const thoughts = await recordedThoughts(page);
