@@ -135,36 +135,31 @@ async function compare(
   const numLayers = [...golden.keys()].filter((k) => k.startsWith(`${prompt}.hidden.layer`)).length;
   const layers = Array.from({ length: numLayers }, (_, l) => `model.layers.${l}`);
   const names = ['model.embed_tokens', ...layers, 'model.norm', 'lm_head'];
-  // Short prompts also go row by row, through the kernels of decoding.
+  const greedy = golden.has(`${prompt}.greedy.tokens`) ? Array.from(at('greedy.tokens').data) : [];
+  // The prompt and its greedy continuation at once, from nothing; short prompts also row by row, through the kernels of decoding.
+  const whole = [...ids, ...greedy.slice(0, -1)];
+  const last = greedy.map((_, i) => ids.length - 1 + i);
   for (const rowsAtOnce of ids.length <= 7 ? [1, PREFILL_ROWS] : [PREFILL_ROWS]) {
-    const found = await session.inspect(ids, names, rowsAtOnce);
-    const differ = (name: string, goldenName: string): Difference => {
+    const found = await session.inspect(whole, names, rowsAtOnce);
+    const differ = (name: string, positions: ArrayLike<number>, goldenName: string): Difference => {
       const { shape, data } = found.get(name)!;
-      return difference(pickRows(data, shape[1], rows), at(goldenName).data);
+      return difference(pickRows(data, shape[1], positions), at(goldenName).data);
     };
-    seen.embed = worst(seen.embed, differ('model.embed_tokens', 'hidden.embed'));
+    seen.embed = worst(seen.embed, differ('model.embed_tokens', rows, 'hidden.embed'));
     layers.forEach((layer, l) => {
-      seen.hidden = worst(seen.hidden, differ(layer, `hidden.layer${l}`));
+      seen.hidden = worst(seen.hidden, differ(layer, rows, `hidden.layer${l}`));
     });
-    seen.hidden = worst(seen.hidden, differ('model.norm', 'hidden.norm'));
-    countLogits(differ('lm_head', 'logits'), at('logits').data);
+    seen.hidden = worst(seen.hidden, differ('model.norm', rows, 'hidden.norm'));
+    countLogits(differ('lm_head', rows, 'logits'), at('logits').data);
+    if (greedy.length > 0) countLogits(differ('lm_head', last, 'greedy.logits'), at('greedy.logits').data);
   }
-  if (!golden.has(`${prompt}.greedy.tokens`)) return;
-  const wanted = Array.from(at('greedy.tokens').data);
+  if (greedy.length === 0) return;
+  // The same tokens one after another, with the cache and the sampler.
   const generated: number[] = [];
-  const generation = session.generate(ids, {
-    sampling: GREEDY,
-    maxTokens: NUM_GREEDY,
-    accept: () => true,
-  });
+  const generation = session.generate(ids, { sampling: GREEDY, maxTokens: NUM_GREEDY, accept: () => true });
   for await (const id of generation) generated.push(id);
-  seen.wanted += wanted.length;
-  seen.greedy += wanted.filter((id, i) => generated[i] === id).length;
-  // The same tokens from the whole prefix at once, and the logits that chose each.
-  const prefix = [...ids, ...wanted.slice(0, -1)];
-  const { shape, data } = (await session.inspect(prefix, ['lm_head'], PREFILL_ROWS)).get('lm_head')!;
-  const last = wanted.map((_, i) => ids.length - 1 + i);
-  countLogits(difference(pickRows(data, shape[1], last), at('greedy.logits').data), at('greedy.logits').data);
+  seen.wanted += greedy.length;
+  seen.greedy += greedy.filter((id, i) => generated[i] === id).length;
 
   function countLogits(d: Difference, reference: ArrayLike<number>): void {
     const rms = Math.sqrt(Array.from(reference).reduce((sum, v) => sum + v * v, 0) / reference.length);
