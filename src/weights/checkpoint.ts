@@ -44,16 +44,14 @@ export async function openCheckpoint(source: Source, options: ReadOptions = {}):
   // First and alone: where this cannot be read, asking for the rest tells nothing more.
   const config = await readJson(source, CONFIG_FILE, options);
   if (!config) throw await missing(source, CONFIG_FILE, options);
-  const [generationConfig, index, single] = await Promise.all([
+  const [generationConfig, index] = await Promise.all([
     readJson(source, GENERATION_CONFIG_FILE, options),
     source.readFile(INDEX_FILE, options),
-    source.readStart(SINGLE_FILE, FIRST_READ_BYTES, options),
   ]);
-  // A single file wins over an index beside it, as in transformers.
-  const entries =
-    single || !index
-      ? await readSingle(source, single, options)
-      : await readShards(source, parseIndex(index, at(source, INDEX_FILE)), options);
+  // With an index, nobody asks for the single file that most sharded checkpoints lack: browsers log every 404.
+  const entries = index
+    ? await readShards(source, parseIndex(index, at(source, INDEX_FILE)), options)
+    : await readSingle(source, options);
   return {
     source,
     config,
@@ -73,11 +71,8 @@ export async function readJson(
   return bytes && parseJsonObject(bytes, at(source, name));
 }
 
-async function readSingle(
-  source: Source,
-  start: FileStart | undefined,
-  options: ReadOptions,
-): Promise<TensorEntry[]> {
+async function readSingle(source: Source, options: ReadOptions): Promise<TensorEntry[]> {
+  const start = await source.readStart(SINGLE_FILE, FIRST_READ_BYTES, options);
   if (start) return readTensors(source, SINGLE_FILE, start, options);
   const others = ((await source.list?.(options)) ?? []).filter((name) => /^[^/]+\.safetensors$/.test(name));
   const [file] = others;

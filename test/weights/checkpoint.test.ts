@@ -134,7 +134,7 @@ describe('opening', () => {
     const { tensors: found, totalBytes } = await openCheckpoint(openSource(server.url));
     expect(found.size).toBe(20);
     expect(totalBytes).toBe(80_000_000);
-    expect(server.requests).toHaveLength(4 + 20);
+    expect(server.requests).toHaveLength(3 + 20);
     expect(server.sentBytes()).toBeLessThan(22 * 65536);
   });
 
@@ -170,7 +170,7 @@ describe('opening', () => {
     const server = await serveFiles(checkpointFiles(), { answer: ({ name }) => name.startsWith('model-') });
     const controller = new AbortController();
     const opening = openCheckpoint(openSource(server.url), { signal: controller.signal });
-    await expect.poll(() => server.requests.length, { interval: 5 }).toBe(6);
+    await expect.poll(() => server.requests.length, { interval: 5 }).toBe(5);
     controller.abort('enough');
     await expect(opening).rejects.toBe('enough');
   });
