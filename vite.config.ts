@@ -44,7 +44,7 @@ export default defineConfig({
     },
   },
   test: {
-    provide: { fixtures: listFixtures(root, process.env) },
+    provide: { fixtures: listFixtures(root, process.env), everyCase: process.env.EVERY_CASE === '1' },
     projects: [
       {
         extends: true,

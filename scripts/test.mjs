@@ -1,6 +1,7 @@
 /**
  * @file `npm test` and `npm run goldens`: sets up what the chosen Vitest projects need, then runs Vitest with the
- * arguments given. A first argument `--default-project=NAME` chooses a project where no `--project` follows.
+ * arguments given. A first argument `--default-project=NAME` chooses a project where no `--project` follows;
+ * `--every-case` runs all recorded answers also where an adapter is so slow that a plain run takes every fifth.
  */
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -11,6 +12,11 @@ import { setUpAdapter, setUpBrowser } from './setup.mjs';
 const VITEST = fileURLToPath(new URL('../node_modules/vitest/vitest.mjs', import.meta.url));
 
 const args = process.argv.slice(2);
+const everyCase = args.indexOf('--every-case');
+if (everyCase >= 0) {
+  args.splice(everyCase, 1);
+  process.env.EVERY_CASE = '1';
+}
 const fallback = args[0]?.startsWith('--default-project=') ? args.shift()?.split('=')[1] : undefined;
 if (fallback && projectsIn(args).length === 0) args.push('--project', fallback);
 

@@ -10,6 +10,8 @@ import type { FixtureKind, ListedFixture } from './list-fixtures.ts';
 declare module 'vitest' {
   interface ProvidedContext {
     fixtures: Record<FixtureKind, ListedFixture[]>;
+    /** Run every recorded answer, however slow the adapter. */
+    everyCase: boolean;
   }
 }
 

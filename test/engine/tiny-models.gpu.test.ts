@@ -2,7 +2,7 @@
  * The embedded trained models answer their held-out prompts exactly as an independent implementation did: greedy, token for
  * token. Cases that the reference marks as near ties may differ; their count is printed.
  */
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, inject, it } from 'vitest';
 import { loadModel } from '../../src/index.ts';
 import { fixtureFolders } from '../fixture-folders.ts';
 
@@ -26,6 +26,9 @@ interface EvalFile {
   cases: EvalCase[];
 }
 
+/** A software adapter in a browser takes minutes for all cases: there a plain test run takes every fifth. */
+const STEP = import.meta.env.SSR || inject('everyCase') ? 1 : 5;
+
 const lines: string[] = [];
 afterAll(() => {
   console.info(lines.join('\n'));
@@ -40,7 +43,8 @@ for (const { name, files, source } of fixtureFolders('tinyModels')) {
         try {
           let [correct, ties] = [0, 0];
           const wrong: string[] = [];
-          for (const [i, c] of recorded.cases.entries()) {
+          const cases = recorded.cases.filter((_, i) => i % STEP === 0);
+          for (const [i, c] of cases.entries()) {
             const ids: number[] = [];
             const options = {
               temperature: 0,
@@ -55,10 +59,10 @@ for (const { name, files, source } of fixtureFolders('tinyModels')) {
               wrong.push(`case ${i} (${c.task}, ${c.mode}): ${ids.join()} instead of ${c.output_ids.join()}`);
           }
           lines.push(
-            `${name}/${file}: ${recorded.cases.length - wrong.length - ties} of ${recorded.cases.length} the same, ${ties} near ties differ, ${correct} correct (recorded ${recorded.correct})`,
+            `${name}/${file}: ${cases.length - wrong.length - ties} of ${cases.length} the same, ${ties} near ties differ, ${correct} correct (recorded ${recorded.correct})`,
           );
           expect(wrong).toEqual([]);
-          if (ties === 0) expect(correct).toBe(recorded.correct);
+          if (ties === 0 && STEP === 1) expect(correct).toBe(recorded.correct);
         } finally {
           model.dispose();
         }
