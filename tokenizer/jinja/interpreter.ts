@@ -37,7 +37,7 @@ import {
 } from './values.ts';
 
 /** About a second of work. The known templates need 100,000 to 300,000 for a thousand messages of a page each. */
-const MAX_STEPS = 5_000_000;
+const MAX_STEPS = 1_500_000;
 /** Of the output and of any single text on the way, in UTF-16 units. */
 const MAX_LENGTH = 1 << 24;
 /** Of macros, `caller()` and recursive loops inside one another. */
