@@ -21,6 +21,9 @@ export function runNode(args, env = {}) {
   process.on('SIGTERM', () => child.kill('SIGTERM'));
   return new Promise((resolve, reject) => {
     child.on('error', reject);
-    child.on('close', (code, signal) => resolve(code ?? 128 + constants.signals[signal ?? 'SIGTERM']));
+    child.on('close', (code, signal) => {
+      if (signal) console.error(`ended by ${signal}: node ${args.join(' ')}`);
+      resolve(code ?? 128 + constants.signals[signal ?? 'SIGTERM']);
+    });
   });
 }
