@@ -3,11 +3,17 @@ import type { KernelTable } from '../src/gpu/kernel.ts';
 import { attend } from './attention/attend.ts';
 import { attendMerge } from './attention/attend-merge.ts';
 import { attendSplit } from './attention/attend-split.ts';
-import { add, lastRow, swiglu } from './elementwise/elementwise.ts';
+import { add, lastRow, sigmoidGate, swiglu } from './elementwise/elementwise.ts';
 import { embed } from './embed/embed.ts';
+import { combineExperts } from './experts/combine-experts.ts';
+import { expertLinear } from './experts/expert-linear.ts';
+import { groupEntries } from './experts/group-entries.ts';
+import { route } from './experts/route.ts';
 import { appendKv } from './heads/append-kv.ts';
 import { prepareHeads } from './heads/prepare-heads.ts';
 import { rope } from './heads/rope.ts';
+import { headLinear } from './latent/head-linear.ts';
+import { prepareLatent } from './latent/prepare-latent.ts';
 import { linear } from './linear/linear.ts';
 import { rmsNorm } from './norm/rms-norm.ts';
 import { samplePick } from './sample/sample-pick.ts';
@@ -23,6 +29,13 @@ export const kernels: KernelTable = {
   attend,
   attendSplit,
   attendMerge,
+  route,
+  groupEntries,
+  expertLinear,
+  combineExperts,
+  sigmoidGate,
+  prepareLatent,
+  headLinear,
   swiglu,
   add,
   lastRow,

@@ -65,6 +65,8 @@ export const swiglu: readonly KernelVariant<'swiglu'>[] = [
   },
 ];
 
+export const sigmoidGate: readonly KernelVariant<'sigmoidGate'>[] = [];
+
 export const lastRow: readonly KernelVariant<'lastRow'>[] = [
   {
     name: 'vec4',

@@ -31,7 +31,8 @@ export interface Dispatch {
   readonly label: string;
   readonly pipeline: GPUComputePipeline;
   readonly bindGroup: GPUBindGroup;
-  readonly grid: (step: Step) => Grid;
+  /** Workgroups of a step, or the buffer in which the GPU has written them. */
+  readonly grid: ((step: Step) => Grid) | GPUBuffer;
   readonly code: string;
 }
 
@@ -109,16 +110,21 @@ export async function createProgram(
         layout,
         entries: [{ binding: 0, resource: { buffer: resources.step } }, ...entries],
       });
-      return { op, label, pipeline, bindGroup, grid: source.grid, code };
+      const grid = typeof source.grid === 'function' ? source.grid : resources.tensor(baseOf(source.grid));
+      return { op, label, pipeline, bindGroup, grid, code };
     });
   });
   const dispatches = await Promise.all(pending);
   signal?.throwIfAborted();
   const run = (pass: GPUComputePassEncoder, { pipeline, bindGroup, grid }: Dispatch, step: Step): void => {
-    const [x, y, z] = grid(step);
     pass.setPipeline(pipeline);
     pass.setBindGroup(0, bindGroup);
-    pass.dispatchWorkgroups(x, y, z);
+    if (typeof grid === 'function') {
+      const [x, y, z] = grid(step);
+      pass.dispatchWorkgroups(x, y, z);
+    } else {
+      pass.dispatchWorkgroupsIndirect(grid, 0);
+    }
   };
   return {
     plan,

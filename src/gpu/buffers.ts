@@ -8,7 +8,7 @@ export interface BufferPool {
   readonly device: GPUDevice;
   /** Bytes and number of live buffers, and the highest bytes so far. */
   readonly memory: { bytes: number; buffers: number; peakBytes: number };
-  /** A storage buffer that can be copied from and to; sizes are rounded up to 16 bytes. */
+  /** A storage buffer that can be copied from and to, and hold the grid of an indirect dispatch; sizes are rounded up to 16 bytes. */
   storage(label: string, bytes: number): GPUBuffer;
   uniform(label: string, bytes: number): GPUBuffer;
   /** A buffer the host maps for reading. */
@@ -44,7 +44,11 @@ export function createBufferPool(device: GPUDevice): BufferPool {
     device,
     memory,
     storage: (label, bytes) =>
-      create(label, bytes, GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC),
+      create(
+        label,
+        bytes,
+        GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC | GPUBufferUsage.INDIRECT,
+      ),
     uniform: (label, bytes) => create(label, bytes, GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST),
     readback: (label, bytes) => create(label, bytes, GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST),
     destroy,

@@ -4,7 +4,7 @@
  * kernels import their types from here.
  */
 import { wgsl as preprocess } from 'wgsl-preprocessor/wgsl-preprocessor.js';
-import { ShaderCompileError } from '../errors.ts';
+import { DeviceLimitError, ShaderCompileError } from '../errors.ts';
 import type { Op, OpKind, OpOf, Tensor, Weight, WgslFile } from '../graph/graph.ts';
 
 export type { WgslFile } from '../graph/graph.ts';
@@ -70,8 +70,8 @@ export interface KernelSource {
   readonly enables?: readonly ('f16' | 'subgroups')[];
   /** In the order of their binding numbers, from 1; 0 is `step`. */
   readonly bindings: Readonly<Record<string, Binding>>;
-  /** Workgroups of a step; must depend on the step alone. */
-  grid(step: Step): Grid;
+  /** Workgroups of a step; must depend on the step alone. A tensor: the GPU itself wrote them to its first three words. */
+  readonly grid: ((step: Step) => Grid) | Tensor;
 }
 
 export interface BuildContext {
@@ -105,9 +105,9 @@ export const vectorBinding = (weight: Weight): WeightBinding => ({
   type: 'vec4<f32>',
 });
 
-/** The matrix of an op that is split by rows, if it has one. */
+/** The matrix of an op, if it has one: the weight in the role `weight`. It may be split by rows, a dispatch for each part. */
 export function matrixOf(op: Op): Weight | undefined {
-  return op.kind === 'linear' || op.kind === 'embed' ? op.weights.weight : undefined;
+  return 'weight' in op.weights ? op.weights.weight : undefined;
 }
 
 /** Boundaries between parts are multiples of this, so that a tile never crosses one. */
@@ -116,14 +116,25 @@ const PART_ROWS = 256;
 /** What is left when not even PART_ROWS fit: kernels may write the outputs of four rows at once. */
 const LEAST_PART_ROWS = 4;
 
-/** Splits a weight by rows so that every section of a part fits one binding. Every part begins at a multiple of 4. */
+/**
+ * Splits a weight by rows so that every section of a part fits one binding. Every part begins at a multiple of 4, and at a
+ * unit where the weight has units.
+ * @throws DeviceLimitError when a unit fits no binding
+ */
 export function splitRows(weight: Weight, maxBindingBytes: number): WeightPart[] {
   const rowBytes = Math.max(...weight.format.sections.map((s) => s.rowBytes(weight.cols)));
   const fitting = Math.floor(maxBindingBytes / rowBytes);
+  const { unitRows } = weight;
+  if (unitRows > 1 && fitting < unitRows) {
+    throw new DeviceLimitError(
+      `${weight.key} has ${unitRows} rows of ${rowBytes} bytes that one binding must hold, this device binds at most ${maxBindingBytes} bytes. Choose a checkpoint with smaller weights.`,
+    );
+  }
+  const few = unitRows > 1 ? unitRows : LEAST_PART_ROWS;
+  const many = unitRows > 1 ? unitRows : PART_ROWS;
+  const whole = (n: number, of: number): number => Math.floor(n / of) * of;
   const step =
-    fitting >= weight.rows
-      ? weight.rows
-      : Math.max(LEAST_PART_ROWS, Math.floor(fitting / PART_ROWS) * PART_ROWS || fitting & -LEAST_PART_ROWS);
+    fitting >= weight.rows ? weight.rows : Math.max(few, whole(fitting, many) || whole(fitting, few));
   const parts: WeightPart[] = [];
   for (let begin = 0; begin < weight.rows; begin += step) {
     parts.push({ index: parts.length, begin, rows: Math.min(step, weight.rows - begin) });

@@ -8,7 +8,10 @@ import {
   type AppendKvOp,
   type AttendOp,
   baseOf,
+  type CombineExpertsOp,
   createTensor,
+  type EntryTiles,
+  type ExpertLinearOp,
   type Graph,
   type LinearOp,
   type Op,
@@ -17,6 +20,7 @@ import {
   opInputs,
   type RmsNormOp,
   type RopeOp,
+  type RouteOp,
   type SwigluOp,
   type Tensor,
 } from './graph.ts';
@@ -62,19 +66,28 @@ class OpList {
     return !this.keep.has(baseOf(t)) && users.length === 1 && users[0] === op;
   }
 
-  /** Puts `next` where the last of `old` stood and removes all of `old`. */
+  /** Puts `next` where the last of `old` stood and removes all of `old` that is not among them. */
   replace(old: readonly Op[], ...next: Op[]): void {
     const { ops } = this.graph;
     const at = Math.max(...old.map((o) => ops.indexOf(o)));
     ops.splice(at, 1, ...next);
     for (const o of old) {
       const index = ops.indexOf(o);
-      if (index >= 0) ops.splice(index, 1);
+      if (index >= 0 && !next.includes(o)) ops.splice(index, 1);
     }
   }
 }
 
-/** linear + add -> linear with a residual epilogue. */
+/** Ops that can add a residual to what they compute. */
+function takesResidual(op: Op | undefined): op is LinearOp | ExpertLinearOp | CombineExpertsOp {
+  return (
+    (op?.kind === 'linear' && op.attrs.activation === 'none') ||
+    (op?.kind === 'expertLinear' && op.inputs.scales !== undefined) ||
+    op?.kind === 'combineExperts'
+  );
+}
+
+/** linear (or the sum over experts) + add -> the same with a residual epilogue. */
 const foldResidual: Rule<'add'> = {
   name: 'residual into linear',
   kind: 'add',
@@ -84,10 +97,13 @@ const foldResidual: Rule<'add'> = {
       [b, a],
       [a, b],
     ] as const) {
-      const linear = ops.producedBy('linear', x);
-      if (!linear || linear.inputs.residual || linear.attrs.activation !== 'none' || !ops.isOnlyFor(x, op))
-        continue;
-      ops.replace([linear, op], { ...linear, inputs: { ...linear.inputs, residual }, outputs: op.outputs });
+      const source = ops.producer(x);
+      if (!takesResidual(source) || source.inputs.residual || !ops.isOnlyFor(x, op)) continue;
+      ops.replace([source, op], {
+        ...source,
+        inputs: { ...source.inputs, residual },
+        outputs: op.outputs,
+      } as Op);
       return;
     }
   },
@@ -98,7 +114,7 @@ const foldSwiglu: Rule<'swiglu'> = {
   name: 'swiglu into linear',
   kind: 'swiglu',
   apply(op: SwigluOp, ops) {
-    const linear = ops.producedBy('linear', op.inputs.x);
+    const linear = ops.producedBy('linear', op.inputs.x) ?? ops.producedBy('expertLinear', op.inputs.x);
     if (
       !linear ||
       linear.inputs.residual ||
@@ -110,7 +126,65 @@ const foldSwiglu: Rule<'swiglu'> = {
       ...linear,
       attrs: { ...linear.attrs, activation: 'swiglu' },
       outputs: op.outputs,
+    } as Op);
+  },
+};
+
+/** expertLinear + combineExperts of few rows -> one op that adds up a row's experts as it goes. */
+const foldCombine: Rule<'combineExperts'> = {
+  name: 'sum over experts into their linear',
+  kind: 'combineExperts',
+  apply(op: CombineExpertsOp, ops) {
+    const { x, scales } = op.inputs;
+    const linear = ops.producedBy('expertLinear', x);
+    if (!linear || x.shape[0]! > FEW_ROWS || linear.attrs.activation !== 'none' || !ops.isOnlyFor(x, op))
+      return;
+    ops.replace([linear, op], { ...linear, inputs: { ...linear.inputs, scales }, outputs: op.outputs });
+  },
+};
+
+/** A tile of the grouped matmul of experts: rows for as many entries as an expert gets of a prefill step, roughly. */
+const EXPERT_TILE: EntryTiles = { tileRows: 32, tileCols: 64 };
+
+/** Many rows: the entries of all rows are sorted by expert, so that an expert's weights are read once for a tile of them. */
+const groupByExpert: Rule<'route'> = {
+  name: 'rows grouped by expert',
+  kind: 'route',
+  apply(op: RouteOp, ops) {
+    const { experts } = op.outputs;
+    const [rows, k] = experts.shape as [number, number];
+    const linears = ops.consumers(experts).filter((o): o is ExpertLinearOp => o.kind === 'expertLinear');
+    const [first] = linears;
+    if (rows <= FEW_ROWS || !first) return;
+    const { graph } = ops;
+    const { weight } = first.weights;
+    const numExperts = weight.rows / weight.unitRows;
+    const { tileRows, tileCols } = EXPERT_TILE;
+    // Each expert may leave one tile that is not full.
+    const maxTiles = Math.min(rows * k, Math.floor((rows * k) / tileRows) + numExperts);
+    const tensor = (shape: number[], name: string): Tensor =>
+      createTensor(graph, shape, { dtype: 'u32', name: `${op.scope}.${name}` });
+    const grouped = {
+      entries: tensor([rows * k], 'entries'),
+      tiles: tensor([maxTiles, 4], 'tiles'),
+      dispatch: tensor([4], 'dispatch'),
+    };
+    const columnTiles = Math.max(...linears.map((l) => Math.ceil(l.weights.weight.unitRows / tileCols)));
+    ops.replace([op], op, {
+      kind: 'groupEntries',
+      scope: op.scope,
+      inputs: { experts },
+      weights: {},
+      attrs: { numExperts, tileRows, columnTiles },
+      outputs: grouped,
     });
+    for (const linear of linears) {
+      ops.replace([linear], {
+        ...linear,
+        inputs: { ...linear.inputs, ...grouped },
+        attrs: { ...linear.attrs, tile: EXPERT_TILE },
+      });
+    }
   },
 };
 
@@ -121,9 +195,12 @@ const foldNorm: Rule<'rmsNorm'> = {
   apply(op: RmsNormOp, ops) {
     const { out } = op.outputs;
     if (out.shape.length !== 2 || out.shape[0]! > FEW_ROWS || ops.keep.has(out)) return;
+    // Outlives the step: whoever reads it later needs it whole.
+    if (out.lifetime === 'session') return;
     const users = ops.consumers(out);
     const linears = users.filter(
-      (u): u is LinearOp => u.kind === 'linear' && u.inputs.x === out && u.inputs.residual !== out,
+      (u): u is LinearOp | ExpertLinearOp =>
+        (u.kind === 'linear' || u.kind === 'expertLinear') && u.inputs.x === out && u.inputs.residual !== out,
     );
     if (linears.length === 0 || linears.length !== users.length) return;
     for (const user of linears) {
@@ -132,7 +209,7 @@ const foldNorm: Rule<'rmsNorm'> = {
         inputs: { ...user.inputs, x: op.inputs.x },
         weights: { ...user.weights, norm: op.weights.norm },
         attrs: { ...user.attrs, eps: op.attrs.eps },
-      });
+      } as Op);
     }
     ops.replace([op]);
   },
@@ -216,7 +293,9 @@ const splitAttention: Rule<'attend'> = {
 export const rules: readonly Rule[] = [
   prepareHeads,
   foldSwiglu,
+  foldCombine,
   foldResidual,
+  groupByExpert,
   foldNorm,
   splitAttention,
 ] as unknown as readonly Rule[];

@@ -60,17 +60,20 @@ export interface WeightSection {
   rowBytes(cols: number): number;
 }
 
-/** How several checkpoint tensors make one weight: one after another, or row by row in turn (gate 0, up 0, gate 1, ...). */
+/** How several checkpoint tensors make one matrix: one after another, or row by row in turn (gate 0, up 0, gate 1, ...). */
 export type WeightLayout = 'stacked' | 'interleaved';
 
 /** A weight of the checkpoint, by name. A matrix is [rows (outputs), cols (inputs)]; a vector is [1, cols], always f32. */
 export interface Weight {
-  /** Unique; the same key in two graphs is the same GPU weight. */
+  /** Unique, and the name in labels; the same key in two graphs is the same GPU weight. */
   readonly key: string;
   /** Checkpoint names, each with its own number of rows. */
   readonly names: readonly string[];
   readonly rowsOf: readonly number[];
-  readonly layout: WeightLayout;
+  /** So many consecutive names give their rows in turn (gate and up: 2); 1: names stand one after another. */
+  readonly interleave: number;
+  /** Rows that one buffer must hold together: those of an expert or of a head. 1 for a plain matrix. */
+  readonly unitRows: number;
   readonly rows: number;
   readonly cols: number;
   readonly isVector: boolean;
@@ -126,8 +129,9 @@ export type PrepareHeadsOp = OpRecord<
   { out: Tensor; keys: Tensor; values: Tensor }
 >;
 /**
- * Causal grouped-query attention of q [rows, heads, head_dim] over cache positions 0 .. step.position + r:
- * out[r, h] = sum_t softmax_t(scale * q[r, h] . keys[t, g]) values[t, g], g = floor(h * kv_heads / heads). out [rows, heads * head_dim].
+ * Causal grouped-query attention of q [rows, heads, k_dim] over cache positions 0 .. step.position + r:
+ * out[r, h] = sum_t softmax_t(scale * q[r, h] . keys[t, g]) values[t, g], g = floor(h * kv_heads / heads). keys [capacity,
+ * kv_heads, k_dim], values [capacity, kv_heads, v_dim] (with latent attention a view of the keys' buffer). out [rows, heads * v_dim].
  */
 export type AttendOp = OpRecord<
   'attend',
@@ -139,7 +143,7 @@ export type AttendOp = OpRecord<
 /**
  * The first half of `attend` for few rows: the step's context is cut into splits of `splitLength` positions, or a multiple
  * of that when it would be more than `maxSplits`. Each gives a partial result: partials f32 [rows, heads, maxSplits,
- * head_dim + 2 (weighted sum, largest score in units of ln 2, sum of exponentials), padded to a multiple of 4].
+ * v_dim + 2 (weighted sum, largest score in units of ln 2, sum of exponentials), padded to a multiple of 4].
  */
 export type AttendSplitOp = OpRecord<
   'attendSplit',
@@ -154,6 +158,102 @@ export type AttendMergeOp = OpRecord<
   { partials: Tensor },
   object,
   { splitLength: number; maxSplits: number },
+  Out
+>;
+/**
+ * Chooses the k experts of each row. logits f32 [rows, experts]; experts u32 [rows, k], best first; scales f32 [rows, k].
+ *   softmax: score = softmax(logits), chosen by score. sigmoid: score = sigmoid(logits), chosen by score + bias.
+ *   With numGroups > 1 experts count off into groups of equal size, and only those of the keptGroups groups are eligible
+ *   whose two best choice scores have the largest sum.
+ *   scale = score of the chosen (never with the bias), divided by the sum over the chosen if `normalize`, times `scale`.
+ * Equal scores: the lowest expert (or group) first. A row with a NaN or an infinity among its logits has valid experts and
+ * NaN scales, so that it shows in the output. Formulas: DeepSeek-V3 inference/model.py (Gate); transformers Qwen3MoeSparseMoeBlock.
+ */
+export type RouteOp = OpRecord<
+  'route',
+  { logits: Tensor },
+  { bias?: Weight },
+  {
+    k: number;
+    scoring: 'softmax' | 'sigmoid';
+    numGroups: number;
+    keptGroups: number;
+    normalize: boolean;
+    scale: number;
+  },
+  { experts: Tensor; scales: Tensor }
+>;
+/**
+ * Sorts the step's entries (entry = row * k + slot) by expert, so that a tile of a matmul has one expert. entries u32
+ * [rows * k]; tiles u32 [tiles, 4]: expert, first entry, number of entries (at most tileRows), 0; dispatch u32 [4]: the
+ * grid (columnTiles, tiles of this step, 1) of an indirect dispatch, and 0. Experts without entries have no tile.
+ */
+export type GroupEntriesOp = OpRecord<
+  'groupEntries',
+  { experts: Tensor },
+  object,
+  { numExperts: number; tileRows: number; columnTiles: number },
+  { entries: Tensor; tiles: Tensor; dispatch: Tensor }
+>;
+/** What `groupEntries` gives, and the columns of a tile. */
+export interface EntryTiles {
+  readonly tileRows: number;
+  readonly tileCols: number;
+}
+/**
+ * y[r, s] = W[experts[r, s]] x[r, s]: the weight's units are the experts' matrices. x [rows, cols] is the same for all
+ * slots, or [rows, k, cols]. out [rows, k, n]. `norm` and `swiglu` as in `linear`. With `scales` [rows, k], out [rows, n] =
+ * residual + sum_s scales[r, s] y[r, s]. With entries, tiles and dispatch, whoever has many rows may go tile by tile.
+ */
+export type ExpertLinearOp = OpRecord<
+  'expertLinear',
+  {
+    x: Tensor;
+    experts: Tensor;
+    scales?: Tensor;
+    residual?: Tensor;
+    entries?: Tensor;
+    tiles?: Tensor;
+    dispatch?: Tensor;
+  },
+  { weight: Weight; norm?: Weight },
+  { eps: number; activation: 'none' | 'swiglu'; tile: EntryTiles | undefined },
+  Out
+>;
+/** out[r] = residual[r] + sum_s scales[r, s] x[r, s], slots in order. x [rows, k, n], scales [rows, k], out [rows, n]. */
+export type CombineExpertsOp = OpRecord<
+  'combineExperts',
+  { x: Tensor; scales: Tensor; residual?: Tensor },
+  object,
+  object,
+  Out
+>;
+/** out[r] = x[r] * sigmoid(gate[r]): x [rows, n], gate [rows, 1]. */
+export type SigmoidGateOp = OpRecord<'sigmoidGate', { x: Tensor; gate: Tensor }, object, object, Out>;
+/**
+ * Latent attention (MLA) before the cache: for rows of q [rows, heads, nope + rope] and latent [rows, rank + rope],
+ *   cache[position + r] = [rms_norm(latent[r, :rank]) | rotate(latent[r, rank:])]
+ *   out[r, h] = [sum_d q[r, h, d] W[h, d] | rotate(q[r, h, nope:])], W[h, d] = row h * unitRows + d of `weight`
+ * `weight` is kv_b_proj [heads * (nope + v), rank], a head its unit, so that out[r, h] . cache[t] is the attention score:
+ * the key part of the up-projection is absorbed into the query. out [rows, heads, rank + rope], cache [capacity, 1, rank + rope].
+ * Formula: DeepSeek-V3 inference/model.py (MLA, attn_impl "absorb").
+ */
+export type PrepareLatentOp = OpRecord<
+  'prepareLatent',
+  { q: Tensor; latent: Tensor; angles: Tensor },
+  { norm: Weight; weight: Weight },
+  { eps: number; pairing: RopePairing },
+  { out: Tensor; cache: Tensor }
+>;
+/**
+ * A matrix of its own for each head, the weight's units: out[r, h * n + j] = W[h, firstRow + j] . x[r, h], j < n. x [rows,
+ * heads, cols]. MLA: the value part of kv_b_proj on what attention gives, n = v_head_dim from row nope on.
+ */
+export type HeadLinearOp = OpRecord<
+  'headLinear',
+  { x: Tensor },
+  { weight: Weight },
+  { firstRow: number },
   Out
 >;
 /** out[r, n] = silu(x[r, 2n]) * x[r, 2n + 1]: gate and up in turn. */
@@ -195,6 +295,13 @@ export type Op =
   | AttendOp
   | AttendSplitOp
   | AttendMergeOp
+  | RouteOp
+  | GroupEntriesOp
+  | ExpertLinearOp
+  | CombineExpertsOp
+  | SigmoidGateOp
+  | PrepareLatentOp
+  | HeadLinearOp
   | SwigluOp
   | AddOp
   | LastRowOp
@@ -329,60 +436,79 @@ export class Weights {
     }
   }
 
-  /** A matrix [sum(rows), cols] made of `names` (module names, without `.weight`), one row count each. */
+  /** A matrix [sum(rows), cols] made of `names` (module names, without `.weight`), one row count each. `unitRows`: see Weight. */
   matrix(
+    names: readonly string[],
+    rowsOf: readonly number[],
+    cols: number,
+    { layout = 'stacked', unitRows = 1 }: { layout?: WeightLayout; unitRows?: number } = {},
+  ): Weight {
+    const full = names.map((n) => `${this.#full(n)}.weight`);
+    return this.#weight(full.join('+'), full, rowsOf, cols, {
+      interleave: layout === 'interleaved' ? names.length : 1,
+      unitRows,
+    });
+  }
+
+  /**
+   * The matrices of all experts, `experts.<e>.<name>.weight` below this path: a unit for each expert, made of `names` as
+   * `matrix` does. `rowsOf` are the rows of one expert.
+   */
+  experts(
+    numExperts: number,
     names: readonly string[],
     rowsOf: readonly number[],
     cols: number,
     layout: WeightLayout = 'stacked',
   ): Weight {
+    const each = Array.from({ length: numExperts }, (_, e) => e);
     return this.#weight(
-      names.map((n) => `${this.#full(n)}.weight`),
-      rowsOf,
+      `${this.#full(`experts.*.${names.join('+')}`)}`,
+      each.flatMap((e) => names.map((n) => `${this.#full(`experts.${e}.${n}`)}.weight`)),
+      each.flatMap(() => rowsOf),
       cols,
-      layout,
-      false,
+      {
+        interleave: layout === 'interleaved' ? names.length : 1,
+        unitRows: rowsOf.reduce((a, b) => a + b, 0),
+      },
     );
   }
 
   /** A vector, f32 on the GPU: `names` are full tensor names below this path, e.g. `q_norm.weight`. */
   vector(names: readonly string[], sizes: readonly number[]): Weight {
-    return this.#weight(
-      names.map((n) => this.#full(n)),
-      sizes,
-      sizes.reduce((a, b) => a + b, 0),
-      'stacked',
-      true,
-    );
+    const full = names.map((n) => this.#full(n));
+    const cols = sizes.reduce((a, b) => a + b, 0);
+    return this.#weight(full.join('+'), full, sizes, cols, undefined);
   }
 
   #full(name: string): string {
     return this.path ? `${this.path}.${name}` : name;
   }
 
+  /** `matrix` is undefined for a vector. */
   #weight(
+    key: string,
     names: readonly string[],
     rowsOf: readonly number[],
     cols: number,
-    layout: WeightLayout,
-    isVector: boolean,
+    matrix: Pick<Weight, 'interleave' | 'unitRows'> | undefined,
   ): Weight {
-    const key = names.join('+');
     const known = this.graph.weights.get(key);
     if (known) return known;
-    const format = this.graph.resolve(
-      names,
-      rowsOf.map((rows) => (isVector ? [rows] : [rows, cols])),
-    );
     const weight: Weight = {
       key,
       names,
       rowsOf,
-      layout,
-      rows: isVector ? 1 : rowsOf.reduce((a, b) => a + b, 0),
+      interleave: 1,
+      unitRows: 1,
+      ...matrix,
+      rows: matrix ? rowsOf.reduce((a, b) => a + b, 0) : 1,
       cols,
-      isVector,
-      format,
+      isVector: !matrix,
+      format: this.graph.resolve(
+        names,
+        rowsOf.map((rows) => (matrix ? [rows, cols] : [rows])),
+      ),
     };
     this.graph.weights.set(key, weight);
     return weight;

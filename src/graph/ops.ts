@@ -7,6 +7,7 @@ import {
   createTensor,
   type Graph,
   type RopePairing,
+  type RouteOp,
   record,
   rowSize,
   sessionTensor,
@@ -15,7 +16,7 @@ import {
   type Weight,
 } from './graph.ts';
 
-/** Keys and values of one layer: [capacity, kv_heads, head_dim], f32 or packed f16. */
+/** Keys and values of one layer: [capacity, kv_heads, k_dim] and [capacity, kv_heads, v_dim], f32 or packed f16. */
 export interface KvCache {
   readonly keys: Tensor;
   readonly values: Tensor;
@@ -153,11 +154,12 @@ export function appendKv(cache: KvCache, k: Tensor, v: Tensor): KvCache {
   return cache;
 }
 
-/** q [rows, heads, head_dim] over the cache -> [rows, heads * head_dim]. */
+/** q [rows, heads, k_dim] over the cache -> [rows, heads * v_dim]. */
 export function attend(q: Tensor, cache: KvCache, scale: number): Tensor {
   const [rows, heads, headDim] = expectHeads(q, 'attend');
   const [, kvHeads, kvDim] = expectHeads(cache.keys, 'kv cache');
-  if (kvDim !== headDim || heads % kvHeads !== 0) {
+  const [, valueHeads, valueDim] = expectHeads(cache.values, 'kv cache');
+  if (kvDim !== headDim || heads % kvHeads !== 0 || valueHeads !== kvHeads) {
     fail(
       q.graph,
       'attention heads',
@@ -165,7 +167,7 @@ export function attend(q: Tensor, cache: KvCache, scale: number): Tensor {
       'equal head_dim and a multiple',
     );
   }
-  const out = createTensor(q.graph, [rows, heads * headDim]);
+  const out = createTensor(q.graph, [rows, heads * valueDim]);
   record(q.graph, {
     kind: 'attend',
     scope: q.graph.scope,
@@ -177,11 +179,199 @@ export function attend(q: Tensor, cache: KvCache, scale: number): Tensor {
   return out;
 }
 
-/** x [rows, 2n], gate and up in turn -> [rows, n]. */
+/**
+ * The latent cache of a layer, one row of rank + rope values per position for all heads: `prepareLatent` appends
+ * `latent` [rows, rank + rope] and gives q [rows, heads, nope + rope] in its terms. The result attends over `cache`, whose
+ * values are the first `rank` of its keys. `norm` [rank]; `weight` is kv_b_proj, a head its unit.
+ */
+export function prepareLatent(
+  { q, latent, angles }: { q: Tensor; latent: Tensor; angles: Tensor },
+  { norm, weight }: { norm: Weight; weight: Weight },
+  {
+    layer,
+    capacity,
+    dtype,
+    eps,
+    pairing,
+  }: { layer: number; capacity: number; dtype: 'f16' | 'f32'; eps: number; pairing: RopePairing },
+): { q: Tensor; cache: KvCache } {
+  const { graph } = q;
+  const [rows, heads, headDim] = expectHeads(q, 'prepareLatent');
+  const rank = weight.cols;
+  const rotated = rowSize(angles);
+  expectCols(latent, rank + rotated, 'latent');
+  if (norm.cols !== rank) fail(graph, `norm weight ${norm.key}`, `${norm.cols} values`, `${rank}`);
+  if (rank % 4 !== 0 || rotated % 4 !== 0 || rotated >= headDim) {
+    fail(
+      graph,
+      'latent',
+      `${rank} + ${rotated} values`,
+      'multiples of 4, and heads longer than what is rotated',
+    );
+  }
+  if (weight.rows !== heads * weight.unitRows || weight.unitRows < headDim - rotated) {
+    fail(
+      graph,
+      `${weight.key}`,
+      `units of ${weight.unitRows} rows of ${weight.rows}`,
+      `a unit for each of ${heads} heads`,
+    );
+  }
+  const cache = sessionTensor(graph, `kv.${layer}.latent`, [capacity, 1, rank + rotated], dtype);
+  const out = createTensor(graph, [rows, heads, rank + rotated]);
+  record(graph, {
+    kind: 'prepareLatent',
+    scope: graph.scope,
+    inputs: { q, latent, angles },
+    weights: { norm, weight },
+    attrs: { eps, pairing },
+    outputs: { out, cache },
+  });
+  return { q: out, cache: { keys: cache, values: viewColumns(cache, 0, [1, rank]) } };
+}
+
+/** x [rows, heads * weight.cols], each head times rows [firstRow, firstRow + n) of its unit of `weight` -> [rows, heads * n]. */
+export function headLinear(x: Tensor, weight: Weight, firstRow: number, n: number): Tensor {
+  const heads = weight.rows / weight.unitRows;
+  expectCols(x, heads * weight.cols, `headLinear ${weight.key}`);
+  if (firstRow + n > weight.unitRows || n % 4 !== 0 || weight.cols % 4 !== 0) {
+    fail(
+      x.graph,
+      `headLinear ${weight.key}`,
+      `rows ${firstRow} to ${firstRow + n} of ${weight.unitRows}`,
+      'multiples of 4 within a unit',
+    );
+  }
+  const out = createTensor(x.graph, [rowsOf(x), heads * n]);
+  record(x.graph, {
+    kind: 'headLinear',
+    scope: x.graph.scope,
+    inputs: { x: viewColumns(x, 0, [heads, weight.cols]) },
+    weights: { weight },
+    attrs: { firstRow },
+    outputs: { out },
+  });
+  return out;
+}
+
+/** The experts of each row and what their outputs are multiplied with, both [rows, k]. */
+export interface Routing {
+  readonly experts: Tensor;
+  readonly scales: Tensor;
+}
+
+/** What one workgroup ranks, and what a row's slots are: limits of the kernels. */
+const MAX_EXPERTS = 512;
+const MAX_EXPERTS_PER_TOKEN = 16;
+
+/** logits [rows, experts] -> the k experts of each row. */
+export function route(logits: Tensor, attrs: RouteOp['attrs'], bias?: Weight): Routing {
+  const { graph } = logits;
+  const numExperts = rowSize(logits);
+  const { k, numGroups, keptGroups } = attrs;
+  const perGroup = numExperts / numGroups;
+  if (numExperts > MAX_EXPERTS || k > MAX_EXPERTS_PER_TOKEN || k < 1) {
+    fail(
+      graph,
+      'route',
+      `${k} of ${numExperts} experts`,
+      `at most ${MAX_EXPERTS_PER_TOKEN} of ${MAX_EXPERTS}`,
+    );
+  }
+  if (!Number.isInteger(perGroup) || keptGroups > numGroups || k > keptGroups * perGroup) {
+    fail(
+      graph,
+      'route',
+      `${k} of ${numExperts} experts, ${keptGroups} of ${numGroups} groups`,
+      'equal groups that hold enough experts',
+    );
+  }
+  if (numGroups > 1 && perGroup < 2) fail(graph, 'route', 'groups of one expert', 'two or more in each');
+  if (bias && bias.cols !== numExperts)
+    fail(graph, `bias ${bias.key}`, `${bias.cols} values`, `${numExperts}`);
+  const experts = createTensor(graph, [rowsOf(logits), k], { dtype: 'u32', name: `${graph.scope}.experts` });
+  const scales = createTensor(graph, [rowsOf(logits), k], { name: `${graph.scope}.scales` });
+  record(graph, {
+    kind: 'route',
+    scope: graph.scope,
+    inputs: { logits },
+    weights: bias ? { bias } : {},
+    attrs,
+    outputs: { experts, scales },
+  });
+  return { experts, scales };
+}
+
+/** x [rows, cols], or [rows, k, cols], times the matrices of each row's experts -> [rows, k, weight.unitRows]. */
+export function expertLinear(x: Tensor, weight: Weight, { experts }: Routing): Tensor {
+  const k = rowSize(experts);
+  const isShared = x.shape.length === 2;
+  if (x.shape.at(-1) !== weight.cols || (!isShared && x.shape[1] !== k)) {
+    fail(
+      x.graph,
+      `expertLinear ${weight.key}`,
+      `[${x.shape}]`,
+      `rows of ${weight.cols}, or of ${k} times that`,
+    );
+  }
+  if (weight.unitRows % 4 !== 0 || weight.cols % 4 !== 0) {
+    fail(
+      x.graph,
+      `expertLinear ${weight.key}`,
+      `experts of [${weight.unitRows}, ${weight.cols}]`,
+      'multiples of 4',
+    );
+  }
+  const out = createTensor(x.graph, [rowsOf(x), k, weight.unitRows]);
+  record(x.graph, {
+    kind: 'expertLinear',
+    scope: x.graph.scope,
+    inputs: { x, experts },
+    weights: { weight },
+    attrs: { eps: 0, activation: 'none', tile: undefined },
+    outputs: { out },
+  });
+  return out;
+}
+
+/** x [rows, k, n] -> [rows, n], slots weighted by the routing's scales. */
+export function combineExperts(x: Tensor, { scales }: Routing): Tensor {
+  const [rows, k, n] = x.shape as [number, number, number];
+  if (x.shape.length !== 3 || rowSize(scales) !== k) {
+    fail(x.graph, 'combineExperts', `[${x.shape}] and [${scales.shape}]`, '[rows, k, n] and [rows, k]');
+  }
+  const out = createTensor(x.graph, [rows, n]);
+  record(x.graph, {
+    kind: 'combineExperts',
+    scope: x.graph.scope,
+    inputs: { x, scales },
+    weights: {},
+    attrs: {},
+    outputs: { out },
+  });
+  return out;
+}
+
+/** x [rows, n] * sigmoid(gate [rows, 1]). */
+export function sigmoidGate(x: Tensor, gate: Tensor): Tensor {
+  expectCols(gate, 1, 'sigmoidGate');
+  const out = createTensor(x.graph, x.shape);
+  record(x.graph, {
+    kind: 'sigmoidGate',
+    scope: x.graph.scope,
+    inputs: { x, gate },
+    weights: {},
+    attrs: {},
+    outputs: { out },
+  });
+  return out;
+}
+
+/** x [rows, 2n] or [rows, k, 2n], gate and up in turn -> half as many columns. */
 export function swiglu(x: Tensor): Tensor {
-  const cols = rowSize(x);
+  const cols = x.shape.at(-1)!;
   if (cols % 2 !== 0) fail(x.graph, 'swiglu', `rows of ${cols}`, 'pairs of gate and up');
-  const out = createTensor(x.graph, [rowsOf(x), cols / 2]);
+  const out = createTensor(x.graph, [...x.shape.slice(0, -1), cols / 2]);
   record(x.graph, {
     kind: 'swiglu',
     scope: x.graph.scope,

@@ -9,6 +9,8 @@ import {
   type Op,
   opInputs,
   opOutputs,
+  opWeights,
+  rowSize,
   type Tensor,
   tensorBytes,
   type Weight,
@@ -99,10 +101,21 @@ export function weightBytes(weight: Weight): number {
   return weight.format.sections.reduce((sum, s) => sum + s.rowBytes(weight.cols) * weight.rows, 0);
 }
 
-/** Bytes of weights that one row of an op reads: one row of an embedding, everything of the rest. */
+/** Bytes of weights that one row of an op reads: one row of an embedding, k experts of all, everything of the rest. */
 export function activeWeightBytes(op: Op): number {
-  return Object.entries(op.weights as Record<string, Weight | undefined>).reduce((sum, [, w]) => {
-    if (!w) return sum;
-    return sum + (op.kind === 'embed' ? weightBytes(w) / w.rows : weightBytes(w));
-  }, 0);
+  return opWeights(op).reduce((sum, w) => sum + weightBytes(w) * activeShare(op, w), 0);
+}
+
+function activeShare(op: Op, weight: Weight): number {
+  if (weight.isVector) return 1;
+  if (op.kind === 'embed') return 1 / weight.rows;
+  if (op.kind === 'headLinear') return rowSize(op.outputs.out) / weight.rows;
+  if (op.kind === 'prepareLatent') {
+    // Of each head the rows that meet q before its rotated part; headLinear reads the rest.
+    const [, numHeads, headDim] = op.inputs.q.shape as [number, number, number];
+    const rotated = op.outputs.out.shape[2]! - weight.cols;
+    return (numHeads * (headDim - rotated)) / weight.rows;
+  }
+  if (op.kind === 'expertLinear') return (rowSize(op.inputs.experts) * weight.unitRows) / weight.rows;
+  return 1;
 }

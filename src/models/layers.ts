@@ -123,12 +123,9 @@ export function swigluMlp(
   cfg: { hiddenSize: number; intermediateSize: number },
 ): Tensor {
   const { hiddenSize, intermediateSize } = cfg;
-  const gateUp = w.matrix(
-    ['gate_proj', 'up_proj'],
-    [intermediateSize, intermediateSize],
-    hiddenSize,
-    'interleaved',
-  );
+  const gateUp = w.matrix(['gate_proj', 'up_proj'], [intermediateSize, intermediateSize], hiddenSize, {
+    layout: 'interleaved',
+  });
   return linear(swiglu(linear(x, gateUp)), w.matrix(['down_proj'], [hiddenSize], intermediateSize));
 }
 

@@ -73,11 +73,10 @@ export async function uploadWeights(
         parts.set(weight.key, { weight, parts: split, buffers });
         let before = 0;
         weight.names.forEach((name, i) => {
-          const place =
-            weight.layout === 'interleaved'
-              ? { weight, first: i, stride: weight.names.length }
-              : { weight, first: before, stride: 1 };
-          before += weight.rowsOf[i]!;
+          // Names that take turns begin together; the next ones begin behind the rows of all of them.
+          const turn = i % weight.interleave;
+          const place = { weight, first: before + turn, stride: weight.interleave };
+          if (turn === weight.interleave - 1) before += weight.rowsOf[i]! * weight.interleave;
           places.set(name, [...(places.get(name) ?? []), place]);
         });
       }

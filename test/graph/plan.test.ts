@@ -21,7 +21,7 @@ function record(rows: number, numBlocks: number) {
   for (let i = 0; i < numBlocks; i++) {
     x = w.at('layers', i).run((wl) => {
       const h = rmsNorm(x, wl.vector(['norm.weight'], [64]), 1e-6);
-      const gateUp = wl.matrix(['gate', 'up'], [96, 96], 64, 'interleaved');
+      const gateUp = wl.matrix(['gate', 'up'], [96, 96], 64, { layout: 'interleaved' });
       return add(x, linear(swiglu(linear(h, gateUp)), wl.matrix(['down'], [64], 96)));
     });
   }

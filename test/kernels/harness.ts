@@ -160,10 +160,10 @@ async function runOnce(
         layout,
         entries: [{ binding: 0, resource: { buffer: step } }, ...entries],
       });
-      const [x, y, z] = source.grid(problem.step);
       pass.setPipeline(pipeline);
       pass.setBindGroup(0, bindGroup);
-      pass.dispatchWorkgroups(x, y, z);
+      if (typeof source.grid === 'function') pass.dispatchWorkgroups(...source.grid(problem.step));
+      else pass.dispatchWorkgroupsIndirect(tensors.get(baseOf(source.grid))!, 0);
     });
     pass.end();
     device.queue.submit([encoder.finish()]);

@@ -114,7 +114,7 @@ export async function runSampler(
       for (const { pipeline, bindGroup, grid } of dispatches) {
         pass.setPipeline(pipeline);
         pass.setBindGroup(0, bindGroup);
-        pass.dispatchWorkgroups(...grid(step));
+        if (typeof grid === 'function') pass.dispatchWorkgroups(...grid(step));
       }
       pass.end();
       encoder.copyBufferToBuffer(named('result'), 0, results, RESULT_BYTES * i, RESULT_BYTES);
