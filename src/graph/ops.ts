@@ -59,12 +59,12 @@ export function embed(tokens: Tensor, weight: Weight): Tensor {
   return out;
 }
 
-/** Over the last dim of x: [rows, cols], or each head of [rows, heads, head_dim]. */
-export function rmsNorm(x: Tensor, norm: Weight, eps: number): Tensor {
+/** Over the last dim of x: [rows, cols], or each head of [rows, heads, head_dim]. `out`: where it goes, if not to a new tensor. */
+export function rmsNorm(x: Tensor, norm: Weight, eps: number, out = createTensor(x.graph, x.shape)): Tensor {
   const width = x.shape.at(-1)!;
   if (norm.cols !== width) fail(x.graph, `norm weight ${norm.key}`, `${norm.cols} values`, `${width}`);
   if (x.shape.length > 2) expectHeads(x, 'rmsNorm');
-  const out = createTensor(x.graph, x.shape);
+  expectSameShape(x, out, 'rmsNorm');
   record(x.graph, {
     kind: 'rmsNorm',
     scope: x.graph.scope,

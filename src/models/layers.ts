@@ -88,8 +88,14 @@ export function decoder(
   for (let i = 0; i < cfg.numHiddenLayers; i++) {
     x = model.at('layers', i).run((wl) => named(layer(x, wl, i), wl.path));
   }
-  if (run.logits === 'last' && x.shape[0]! > 1) x = model.at('norm').run(() => lastRow(x));
-  const normed = model.at('norm').run(() => named(norm(x, model, 'norm', cfg), 'model.norm'));
+  const normed = model.at('norm').run(() => {
+    const isLast = run.logits === 'last' && x.shape[0]! > 1;
+    // Of rows that nobody drafts from, only the last is worth a norm.
+    if (!run.hidden) return norm(isLast ? lastRow(x) : x, model, 'norm', cfg);
+    const all = norm(x, model, 'norm', cfg, run.hidden);
+    return isLast ? lastRow(all) : all;
+  });
+  if (!run.hidden) named(normed, 'model.norm');
   const head = cfg.tieWordEmbeddings ? embedding : w.matrix(['lm_head'], [cfg.vocabSize], cfg.hiddenSize);
   return w.at('lm_head').run(() => named(linear(normed, head), 'lm_head'));
 }
@@ -100,8 +106,9 @@ export function norm(
   w: Weights,
   name: string,
   cfg: { hiddenSize: number; rmsNormEps: number },
+  out?: Tensor,
 ): Tensor {
-  return rmsNorm(x, w.vector([`${name}.weight`], [cfg.hiddenSize]), cfg.rmsNormEps);
+  return rmsNorm(x, w.vector([`${name}.weight`], [cfg.hiddenSize]), cfg.rmsNormEps, out);
 }
 
 /** x + attention(norm(x)), then x + mlp(norm(x)). */

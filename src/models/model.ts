@@ -9,6 +9,8 @@ export interface ModelConfig {
   readonly numHiddenLayers: number;
   readonly maxPositionEmbeddings: number;
   readonly rope: RopeScaling;
+  /** Modules behind the last layer that predict the token after next (MTP), as `draft` of the family runs them. */
+  readonly numNextnPredictLayers?: number;
 }
 
 /** What a recording is for. */
@@ -20,6 +22,8 @@ export interface Run {
   readonly logits: 'last' | 'all';
   /** Rotary tables of the step's rows, f32 [rows, rotated values per head]. */
   readonly angles: Tensor;
+  /** A session tensor f32 [rows, hidden_size]: the final norm of every row goes there, where `draft` reads it. */
+  readonly hidden?: Tensor;
 }
 
 export interface ModelFamily<Config extends ModelConfig = ModelConfig> {
@@ -29,6 +33,12 @@ export interface ModelFamily<Config extends ModelConfig = ModelConfig> {
   readonly config: (json: Readonly<Record<string, unknown>>) => Config;
   /** Records the forward pass: tokens u32 [rows] -> logits f32 [rows or 1, vocab_size]. */
   readonly forward: (tokens: Tensor, w: Weights, config: Config, run: Run) => Tensor;
+  /**
+   * Records the checkpoint's own module that predicts the token after next, of families whose config may have one:
+   * hidden f32 [rows, hidden_size] as `forward` left it in `run.hidden`, tokens u32 [rows] the token that follows each row
+   * -> logits f32 [rows or 1, vocab_size] of the token behind that. It has a KV cache of its own at the same positions.
+   */
+  readonly draft?: (tokens: Tensor, hidden: Tensor, w: Weights, config: Config, run: Run) => Tensor;
 }
 
 /** A family whose config type is its own affair. */
