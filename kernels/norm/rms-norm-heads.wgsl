@@ -1,7 +1,7 @@
 // out[row, head, c] = x[row, head, c] / sqrt(sum_c x[row, head, c]^2 / cols + eps) * norm[c] for short heads.
 // Layout: a workgroup takes num_lanes / head_lanes heads, counted over all rows; head_lanes lanes share one, and each of
 //   them keeps its lane_vec4s vec4s in registers.
-// Expects: x: array<vec4<f32>>, x_offset, x_stride (in vec4s), norm: array<vec4<f32>>, out: array<vec4<f32>>, out_stride,
+// Expects: x: array<vec4<f32>>, x_offset, x_stride (in vec4s), norm: array<vec4<f32>>, out: array<vec4<f32>>, out_offset, out_stride,
 //   cols (a multiple of 4, the length of a head), num_heads, num_lanes, head_lanes, lane_vec4s, grid_width, eps.
 const head_vec4s: u32 = cols / 4u;
 
@@ -35,7 +35,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     for (var i = 0u; i < lane_vec4s; i++) {
       let k4 = lane - first_lane + i * head_lanes;
       if (k4 < head_vec4s) {
-        out[row * out_stride + head_at + k4] = values[i] * scale * norm[k4];
+        out[out_offset + row * out_stride + head_at + k4] = values[i] * scale * norm[k4];
       }
     }
   }

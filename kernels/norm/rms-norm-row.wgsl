@@ -1,7 +1,7 @@
 // out[row, c] = x[row, c] / sqrt(sum_c x[row, c]^2 / cols + eps) * norm[c]
 // Layout: one workgroup per row; its lanes stride over the vec4s of the row, twice.
 // Expects: add_lanes, lane_total (num_sums 1); x: array<vec4<f32>>, x_offset, x_stride (in vec4s), norm: array<vec4<f32>>,
-//   out: array<vec4<f32>>, out_stride, cols, grid_width, eps. flag ragged: cols is not a multiple of 4.
+//   out: array<vec4<f32>>, out_offset, out_stride, cols, grid_width, eps. flag ragged: cols is not a multiple of 4.
 const row_vec4s: u32 = (cols + 3u) / 4u;
 
 @compute @workgroup_size(num_lanes)
@@ -22,7 +22,7 @@ fn main(at: Invocation) {
   let scale = inverseSqrt(lane_total(0u) / f32(cols) + eps);
   if (group < step.rows) {
     for (var k4 = at.lane; k4 < row_vec4s; k4 += num_lanes) {
-      out[row * out_stride + k4] = x[x_row + k4] * scale * norm[k4];
+      out[out_offset + row * out_stride + k4] = x[x_row + k4] * scale * norm[k4];
     }
   }
 }

@@ -50,6 +50,7 @@ function shared(op: RmsNormOp, { device }: BuildContext): Pick<KernelSource, 'co
     consts: {
       x_offset: x.offset / 4,
       x_stride: x.rowStride / 4,
+      out_offset: out.offset / 4,
       out_stride: out.rowStride / 4,
       cols: lengthOf(op),
       grid_width: device.maxGridSize,

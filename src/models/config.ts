@@ -11,9 +11,11 @@ const HARMLESS = new Set([
   'architectures',
   'attention_dropout',
   'auto_map',
+  'aux_loss_alpha',
   'bos_token_id',
   'dtype',
   'eos_token_id',
+  'ep_size',
   'id2label',
   'initializer_range',
   'label2id',
@@ -21,6 +23,8 @@ const HARMLESS = new Set([
   'model_type',
   'pad_token_id',
   'pretraining_tp',
+  'router_aux_loss_coef',
+  'seq_aux',
   'sliding_window',
   'tokenizer_class',
   'torch_dtype',
@@ -33,9 +37,13 @@ const HARMLESS_PREFIXES = ['unsloth_', 'output_'];
 export interface ConfigReader {
   /** A positive integer; without `fallback` it must be there. */
   count(key: string, fallback?: number): number;
+  /** An integer from 0 on. */
+  natural(key: string, fallback: number): number;
   /** A finite number. */
   number(key: string, fallback?: number): number;
   flag(key: string, fallback: boolean): boolean;
+  /** Natural numbers; a missing key counts as none. */
+  list(key: string): readonly number[];
   /** The only value that is implemented. A missing key counts as that value. */
   expect(key: string, wanted: string | boolean): void;
   /** The value as it stands; whoever asks checks it. */
@@ -63,9 +71,18 @@ export function configReader(config: Readonly<Record<string, unknown>>, file = '
       const value = number(key, fallback);
       return Number.isSafeInteger(value) && value > 0 ? value : fail(key, 'a positive integer');
     },
+    natural(key, fallback) {
+      const value = number(key, fallback);
+      return Number.isSafeInteger(value) && value >= 0 ? value : fail(key, 'an integer from 0 on');
+    },
     flag(key, fallback) {
       const value = get(key) ?? fallback;
       return typeof value === 'boolean' ? value : fail(key, 'true or false');
+    },
+    list(key) {
+      const value = get(key) ?? [];
+      const isList = Array.isArray(value) && value.every((n) => Number.isSafeInteger(n) && n >= 0);
+      return isList ? value : fail(key, 'a list of natural numbers');
     },
     expect(key, wanted) {
       const value = get(key);

@@ -1,6 +1,6 @@
 /** @file What the families share: the dense decoder's config, its frame (embedding, layers, final norm, head) and its MLP. */
 import { UnsupportedConfigError } from '../errors.ts';
-import type { Tensor, Weights } from '../graph/graph.ts';
+import type { Tensor, Weight, Weights } from '../graph/graph.ts';
 import { add, embed, lastRow, linear, rmsNorm, swiglu } from '../graph/ops.ts';
 import { readRope } from '../graph/rope.ts';
 import { type ConfigReader, configReader } from './config.ts';
@@ -18,13 +18,13 @@ export interface DecoderConfig extends ModelConfig {
 }
 
 /** Reads what every GQA decoder has. The family reads its own keys first, through `own`. */
-export function decoderConfig(
+export function decoderConfig<Own extends object = object>(
   json: Readonly<Record<string, unknown>>,
   defaults: { attentionBias: boolean },
-  own?: (read: ConfigReader) => void,
-): DecoderConfig {
+  own?: (read: ConfigReader) => Own,
+): DecoderConfig & Own {
   const read = configReader(json);
-  own?.(read);
+  const more = own?.(read) ?? ({} as Own);
   const hiddenSize = read.count('hidden_size');
   const numAttentionHeads = read.count('num_attention_heads');
   const headDim = read.count('head_dim', hiddenSize / numAttentionHeads);
@@ -58,7 +58,7 @@ export function decoderConfig(
     rope: readRope(json, headDim, 'config.json'),
   };
   read.finish();
-  return config;
+  return { ...config, ...more };
 }
 
 function expectFullAttention(layerTypes: unknown): void {
@@ -111,29 +111,31 @@ export function norm(
   return rmsNorm(x, w.vector([`${name}.weight`], [cfg.hiddenSize]), cfg.rmsNormEps, out);
 }
 
-/** x + attention(norm(x)), then x + mlp(norm(x)). */
+/** x + attention(norm(x)), then x plus each of what mlp(norm(x)) gives. */
 export function preNormLayer(
   x: Tensor,
   w: Weights,
   cfg: { hiddenSize: number; rmsNormEps: number },
   attention: (x: Tensor, w: Weights) => Tensor,
-  mlp: (x: Tensor, w: Weights) => Tensor,
+  mlp: (x: Tensor, w: Weights) => readonly Tensor[],
 ): Tensor {
   const attended = w.at('self_attn').run((wa) => add(x, attention(norm(x, w, 'input_layernorm', cfg), wa)));
-  return w.at('mlp').run((wm) => add(attended, mlp(norm(attended, w, 'post_attention_layernorm', cfg), wm)));
+  return w
+    .at('mlp')
+    .run((wm) => mlp(norm(attended, w, 'post_attention_layernorm', cfg), wm).reduce(add, attended));
 }
 
 /** down(silu(gate(x)) * up(x)). */
 export function swigluMlp(
   x: Tensor,
   w: Weights,
-  cfg: { hiddenSize: number; intermediateSize: number },
+  { hiddenSize, intermediateSize }: { hiddenSize: number; intermediateSize: number },
+  down: (hidden: Tensor, weight: Weight) => Tensor = linear,
 ): Tensor {
-  const { hiddenSize, intermediateSize } = cfg;
   const gateUp = w.matrix(['gate_proj', 'up_proj'], [intermediateSize, intermediateSize], hiddenSize, {
     layout: 'interleaved',
   });
-  return linear(swiglu(linear(x, gateUp)), w.matrix(['down_proj'], [hiddenSize], intermediateSize));
+  return down(swiglu(linear(x, gateUp)), w.matrix(['down_proj'], [hiddenSize], intermediateSize));
 }
 
 /** q, k and v in one projection: views [rows, heads, head_dim] of its output. */

@@ -13,13 +13,14 @@ export const qwen2 = defineModel<DecoderConfig>({
         x,
         wl,
         cfg,
-        (h, wa) => attention(h, wa, cfg, run, layer),
-        (h, wm) => swigluMlp(h, wm, cfg),
+        (h, wa) => qwen2Attention(h, wa, cfg, run, layer),
+        (h, wm) => [swigluMlp(h, wm, cfg)],
       ),
     ),
 });
 
-function attention(x: Tensor, w: Weights, cfg: DecoderConfig, run: Run, layer: number): Tensor {
+/** Grouped-query attention with biases on q, k and v. */
+export function qwen2Attention(x: Tensor, w: Weights, cfg: DecoderConfig, run: Run, layer: number): Tensor {
   const { numAttentionHeads: heads, numKeyValueHeads: kvHeads, headDim } = cfg;
   const [q, k, v] = splitHeads(projectQkv(x, w, cfg), [heads, kvHeads, kvHeads], headDim) as [
     Tensor,

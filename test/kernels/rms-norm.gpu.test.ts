@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import { rmsNorm as variants } from '../../kernels/norm/rms-norm.ts';
-import { createTensor, type Graph, type Tensor, Weights } from '../../src/graph/graph.ts';
+import { createTensor, type Graph, type Tensor, viewColumns, Weights } from '../../src/graph/graph.ts';
 import { rmsNorm, splitHeads } from '../../src/graph/ops.ts';
 import { rmsNorm as reference } from '../reference/rms-norm.ts';
 import { expectRows } from './expect-rows.ts';
@@ -36,6 +36,28 @@ const whole = (rows: number, stepRows: number, cols: number): Promise<void> =>
 it('normalises whole rows of any length', async () => {
   await whole(5, 3, 33);
   await whole(2, 2, 1028);
+});
+
+it('writes into columns of wider rows, and leaves the others alone', async () => {
+  const seed = freshSeed();
+  const data = randomNormal(seededRandom(seed), 2 * 40);
+  const norm = randomNormal(seededRandom(seed + 1), 40);
+  const outcomes = await runVariants(variants, {
+    record: (graph) =>
+      rmsNorm(
+        createTensor(graph, [2, 40]),
+        new Weights(graph).vector(['norm'], [40]),
+        1e-6,
+        viewColumns(createTensor(graph, [2, 80]), 40, [40]),
+      ),
+    data: { x: data },
+    weights: { norm },
+    step: { rows: 2, position: 0 },
+  });
+  const values = reference(data, norm, 2, 40, 1e-6);
+  for (const outcome of outcomes) {
+    expectRows(outcome, 'out', { values, tolerance: (i) => TOLERANCE * Math.abs(values[i]!) }, seed);
+  }
 });
 
 it('normalises a row of zeros by eps alone', async () => {

@@ -1,0 +1,122 @@
+/** @file Mixture of experts as the families share it: what a config says of it, the router, the routed and the shared experts. */
+import { UnsupportedConfigError } from '../errors.ts';
+import { type Tensor, viewColumns, type Weight, type Weights } from '../graph/graph.ts';
+import {
+  combineExperts,
+  expertLinear,
+  linear,
+  type Routing,
+  route,
+  sigmoidGate,
+  swiglu,
+} from '../graph/ops.ts';
+import type { ConfigReader } from './config.ts';
+import { swigluMlp } from './layers.ts';
+
+/** What kernels rank and combine at most. */
+const MAX_EXPERTS = 512;
+const MAX_EXPERTS_PER_TOKEN = 16;
+
+/** Keys as in config.json, camelCased; families that name them otherwise translate. */
+export interface ExpertsConfig {
+  readonly numExperts: number;
+  readonly numExpertsPerTok: number;
+  readonly moeIntermediateSize: number;
+  readonly normTopkProb: boolean;
+}
+
+/** Reads the number of experts under the family's own key for it. */
+export function expertsConfig(read: ConfigReader, numExpertsKey: string): ExpertsConfig {
+  const numExperts = read.count(numExpertsKey);
+  const numExpertsPerTok = read.count('num_experts_per_tok');
+  const moeIntermediateSize = read.count('moe_intermediate_size');
+  if (numExperts > MAX_EXPERTS || numExpertsPerTok > Math.min(numExperts, MAX_EXPERTS_PER_TOKEN)) {
+    throw new UnsupportedConfigError(
+      `config.json: num_experts_per_tok is ${numExpertsPerTok} and ${numExpertsKey} ${numExperts}, wanted at most ${MAX_EXPERTS_PER_TOKEN} of at most ${MAX_EXPERTS}, and no more than there are`,
+    );
+  }
+  expectVec4s('moe_intermediate_size', moeIntermediateSize);
+  return {
+    numExperts,
+    numExpertsPerTok,
+    moeIntermediateSize,
+    normTopkProb: read.flag('norm_topk_prob', false),
+  };
+}
+
+/** Rows of experts are read as vec4. */
+export function expectVec4s(key: string, value: number): void {
+  if (value % 4 !== 0) {
+    throw new UnsupportedConfigError(`config.json: ${key} is ${value}, wanted a multiple of 4`);
+  }
+}
+
+/** Which layers of a Qwen model have experts; the others are dense with `intermediate_size`. */
+export interface SparseLayers {
+  readonly mlpOnlyLayers: readonly number[];
+  readonly decoderSparseStep: number;
+}
+
+export const sparseLayers = (read: ConfigReader): SparseLayers => ({
+  mlpOnlyLayers: read.list('mlp_only_layers'),
+  decoderSparseStep: read.count('decoder_sparse_step', 1),
+});
+
+export const isSparse = ({ mlpOnlyLayers, decoderSparseStep }: SparseLayers, layer: number): boolean =>
+  !mlpOnlyLayers.includes(layer) && (layer + 1) % decoderSparseStep === 0;
+
+/** Qwen's router: softmax over all experts, then the best of them. */
+export function routeSoftmax(logits: Tensor, cfg: ExpertsConfig): Routing {
+  return route(logits, {
+    k: cfg.numExpertsPerTok,
+    scoring: 'softmax',
+    numGroups: 1,
+    keptGroups: 1,
+    normalize: cfg.normTopkProb,
+    scale: 1,
+  });
+}
+
+/** The weighted sum of each row's experts: scale * down(silu(gate(x)) * up(x)). */
+export function routedExperts(
+  x: Tensor,
+  w: Weights,
+  cfg: { hiddenSize: number } & ExpertsConfig,
+  routing: Routing,
+): Tensor {
+  const { numExperts, moeIntermediateSize: width, hiddenSize } = cfg;
+  const gateUp = w.experts(numExperts, ['gate_proj', 'up_proj'], [width, width], hiddenSize, 'interleaved');
+  const down = w.experts(numExperts, ['down_proj'], [hiddenSize], width);
+  return combineExperts(expertLinear(swiglu(expertLinear(x, gateUp, routing)), down, routing), routing);
+}
+
+/** Qwen3's sparse MLP. */
+export function sparseMlp(
+  x: Tensor,
+  w: Weights,
+  cfg: { hiddenSize: number } & ExpertsConfig,
+): readonly Tensor[] {
+  const logits = linear(x, w.matrix(['gate'], [cfg.numExperts], cfg.hiddenSize));
+  return [routedExperts(x, w, cfg, routeSoftmax(logits, cfg))];
+}
+
+/** Qwen2's sparse MLP: besides the routed experts one that every row takes, as much of it as a gate of its own says. */
+export function sparseMlpWithSharedExpert(
+  x: Tensor,
+  w: Weights,
+  cfg: { hiddenSize: number; sharedExpertIntermediateSize: number } & ExpertsConfig,
+): readonly Tensor[] {
+  const { numExperts, hiddenSize, sharedExpertIntermediateSize: intermediateSize } = cfg;
+  // One projection for the router and the shared expert's gate.
+  const logits = linear(x, w.matrix(['gate', 'shared_expert_gate'], [numExperts, 1], hiddenSize));
+  const gate = viewColumns(logits, numExperts, [1]);
+  const routing = routeSoftmax(viewColumns(logits, 0, [numExperts]), cfg);
+  const shared = w
+    .at('shared_expert')
+    .run((ws) =>
+      swigluMlp(x, ws, { hiddenSize, intermediateSize }, (h: Tensor, down: Weight) =>
+        linear(sigmoidGate(h, gate), down),
+      ),
+    );
+  return [shared, routedExperts(x, w, cfg, routing)];
+}
