@@ -1,18 +1,18 @@
 /**
- * @file `npm run plan -- DIR|config.json [--weights bf16] [--context N] [--json] [--ops]`: what a model would cost,
- * without a GPU and without its weights.
+ * @file `npm run plan -- DIR|config.json [--weights FORMAT] [--context N] [--memory 24GiB] [--json] [--ops]`: what a model
+ * would cost, and whether it fits, without a GPU and without its weights.
  */
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { type Estimate, estimate } from '../../src/engine/estimate.ts';
+import { contextThatFits, type Estimate, estimate } from '../../src/engine/estimate.ts';
 import { ShaderloomError } from '../../src/errors.ts';
 import { printPlan } from '../../src/graph/print.ts';
 import { familyOf } from '../../src/models/index.ts';
 import { uniformResolver } from '../../src/weights/resolve.ts';
 
 const USAGE =
-  'usage: npm run plan -- DIR|config.json [--weights bf16|f16|f32] [--context N] [--json] [--ops]';
+  'usage: npm run plan -- DIR|config.json [--weights bf16|f16|f32|fp8] [--context N] [--memory 24GiB] [--json] [--ops]';
 /** What desktop adapters bind; a weight beyond it takes another dispatch. */
 const DESKTOP_BINDING_BYTES = 2 ** 31;
 const PREFILL_ROWS = 256;
@@ -21,8 +21,9 @@ async function main(): Promise<void> {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
     options: {
-      weights: { type: 'string', default: 'bf16' },
+      weights: { type: 'string' },
       context: { type: 'string' },
+      memory: { type: 'string' },
       json: { type: 'boolean', default: false },
       ops: { type: 'boolean', default: false },
     },
@@ -40,13 +41,42 @@ async function main(): Promise<void> {
     prefillRows: Math.min(PREFILL_ROWS, capacity),
     maxBindingBytes: DESKTOP_BINDING_BYTES,
   } as const;
-  const planned = estimate(config, uniformResolver(values.weights), options);
+  const memory = values.memory === undefined ? undefined : bytesOf(values.memory);
+  const planned = estimate(config, uniformResolver(values.weights ?? publishedFormat(config)), options);
   if (values.json) {
     console.log(JSON.stringify(planned.estimate, null, 2));
     return;
   }
   if (values.ops) console.log(`${printPlan(planned.decode)}\n`);
   console.log(table(planned.estimate, capacity));
+  if (memory !== undefined) console.log(fit(planned.estimate, capacity, memory));
+}
+
+/** The format that the config says its weights are in. */
+function publishedFormat(config: Record<string, unknown>): string {
+  const quantization = config.quantization_config as { quant_method?: string } | undefined;
+  return quantization?.quant_method ?? (config.torch_dtype === 'float16' ? 'f16' : 'bf16');
+}
+
+const UNITS: Readonly<Record<string, number>> = { GiB: 2 ** 30, MiB: 2 ** 20, GB: 1e9, MB: 1e6 };
+
+function bytesOf(text: string): number {
+  const [, number, unit] = text.match(/^(\d+(?:\.\d+)?) ?([GM]i?B)$/) ?? [];
+  if (!number || !unit) throw new ShaderloomError(`--memory ${text}, wanted a size like 24GiB or 8GB`);
+  return Number(number) * UNITS[unit]!;
+}
+
+function fit(e: Estimate, capacity: number, memory: number): string {
+  const needed = e.weightBytes + e.activationBytes + e.kvBytesPerToken * capacity;
+  const gibibytes = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
+  const longest = contextThatFits(e, memory);
+  const verdict = needed <= memory ? 'fits' : 'does not fit';
+  return (
+    `\n${gibibytes(needed)} with a context of ${capacity}: ${verdict} into ${gibibytes(memory)}; ` +
+    (longest === undefined
+      ? `the weights alone take ${gibibytes(e.weightBytes)}`
+      : `the longest context that fits is ${longest} tokens`)
+  );
 }
 
 async function readConfig(path: string): Promise<Record<string, unknown>> {
@@ -64,13 +94,19 @@ function table(e: Estimate, capacity: number): string {
   const mebibytes = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
   const rows: [string, string][] = [
     ['dispatches per token', String(e.dispatchesPerToken)],
-    ['  in each layer', String(e.dispatchesPerLayer)],
+    ['  in each layer, at most', String(e.dispatchesPerLayer)],
+    ['    of them attention', String(e.dispatchesPerAttention)],
+    ['    of them MLP or experts', String(e.dispatchesPerMlp)],
     ['  outside the layers', String(e.dispatchesOutsideLayers)],
     ['weights', mebibytes(e.weightBytes)],
+    ...Object.entries(e.weightBytesByFormat).map(([format, bytes]): [string, string] => [
+      `  as ${format}`,
+      mebibytes(bytes),
+    ]),
     ['  read per token', mebibytes(e.activeWeightBytesPerToken)],
     [`KV cache of ${capacity} tokens`, mebibytes(e.kvBytesPerToken * capacity)],
     ['  per token', `${e.kvBytesPerToken} bytes`],
-    ['activations', mebibytes(e.activationBytes)],
+    ['activations, at most', mebibytes(e.activationBytes)],
   ];
   return rows.map(([name, value]) => `${name.padEnd(28)}${value.padStart(14)}`).join('\n');
 }

@@ -3,7 +3,7 @@
 import { matrixOf, splitRows } from '../gpu/kernel.ts';
 import { baseOf, type Op, tensorBytes, type WeightResolver } from '../graph/graph.ts';
 import type { Plan } from '../graph/plan.ts';
-import { activeWeightBytes } from '../graph/plan.ts';
+import { activeWeightBytes, weightBytes } from '../graph/plan.ts';
 import { familyOf } from '../models/index.ts';
 import { executorBytes } from './executor.ts';
 import { type RecordOptions, recordStep } from './recording.ts';
@@ -12,11 +12,17 @@ export interface Estimate {
   dispatchesPerToken: number;
   /** The largest count of any layer. */
   dispatchesPerLayer: number;
+  /** The largest count of any layer's attention, and of any layer's MLP or experts. */
+  dispatchesPerAttention: number;
+  dispatchesPerMlp: number;
   dispatchesOutsideLayers: number;
   weightBytes: number;
+  /** By name of the format. */
+  weightBytesByFormat: Record<string, number>;
   /** Bytes of weights that one decoded token reads. */
   activeWeightBytesPerToken: number;
   kvBytesPerToken: number;
+  /** The most that activations take at a time, of decoding and of a prefill step. */
   activationBytes: number;
 }
 
@@ -40,28 +46,47 @@ export function estimate(
     const matrix = matrixOf(op);
     return matrix ? splitRows(matrix, options.maxBindingBytes).length : 1;
   };
-  const perLayer = new Map<string, number>();
-  let outside = 0;
-  for (const op of decode.graph.ops) {
-    const layer = op.scope.match(/^.*?layers\.\d+/)?.[0];
-    if (layer === undefined) outside += dispatches(op);
-    else perLayer.set(layer, (perLayer.get(layer) ?? 0) + dispatches(op));
+  /** Dispatches by what the expression finds in the scope of an op. */
+  const countBy = (scope: RegExp): number[] => {
+    const counts = new Map<string, number>();
+    for (const op of decode.graph.ops) {
+      const found = op.scope.match(scope)?.[0];
+      if (found) counts.set(found, (counts.get(found) ?? 0) + dispatches(op));
+    }
+    return [...counts.values()];
+  };
+  const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
+  const layers = countBy(/^.*?layers\.\d+/);
+  const dispatchesPerToken = sum(decode.graph.ops.map(dispatches));
+  const weightBytesByFormat: Record<string, number> = {};
+  for (const weight of decode.graph.weights.values()) {
+    const { name } = weight.format;
+    weightBytesByFormat[name] = (weightBytesByFormat[name] ?? 0) + weightBytes(weight);
   }
-  const inLayers = [...perLayer.values()];
   const caches = decode.sessionTensors.filter((t) => t.name.startsWith('kv.')).map(baseOf);
   return {
     decode,
     prefill,
     estimate: {
-      dispatchesPerToken: outside + inLayers.reduce((a, b) => a + b, 0),
-      dispatchesPerLayer: Math.max(0, ...inLayers),
-      dispatchesOutsideLayers: outside,
+      dispatchesPerToken,
+      dispatchesPerLayer: Math.max(0, ...layers),
+      dispatchesPerAttention: Math.max(0, ...countBy(/^.*?layers\.\d+\.self_attn/)),
+      dispatchesPerMlp: Math.max(0, ...countBy(/^.*?layers\.\d+\.mlp/)),
+      dispatchesOutsideLayers: dispatchesPerToken - sum(layers),
       weightBytes: decode.weightBytes,
-      activeWeightBytesPerToken: Math.round(
-        decode.graph.ops.reduce((sum, op) => sum + activeWeightBytes(op), 0),
-      ),
-      kvBytesPerToken: caches.reduce((sum, t) => sum + tensorBytes(t) / t.shape[0]!, 0),
+      weightBytesByFormat,
+      activeWeightBytesPerToken: Math.round(sum(decode.graph.ops.map(activeWeightBytes))),
+      kvBytesPerToken: sum(caches.map((t) => tensorBytes(t) / t.shape[0]!)),
       activationBytes: executorBytes([decode, prefill]).activationBytes,
     },
   };
+}
+
+/** Tokens of context for which a model fits into so many bytes; undefined when its weights alone do not. */
+export function contextThatFits(
+  { weightBytes, activationBytes, kvBytesPerToken }: Estimate,
+  memoryBytes: number,
+): number | undefined {
+  const room = memoryBytes - weightBytes - activationBytes;
+  return room < kvBytesPerToken ? undefined : Math.floor(room / kvBytesPerToken);
 }

@@ -1,5 +1,14 @@
 /** @file A plan as text: one line per op with its shapes and slots, then the totals. Snapshots of it show an accidental extra dispatch. */
-import { baseOf, type Op, opInputs, opOutputs, opWeights, rowSize, type Tensor } from './graph.ts';
+import {
+  baseOf,
+  type Op,
+  opInputs,
+  opOutputs,
+  opWeights,
+  rowSize,
+  type Tensor,
+  type Weight,
+} from './graph.ts';
 import type { Plan } from './plan.ts';
 
 /** Every op of the plan, in order. */
@@ -11,12 +20,11 @@ export function printPlan(plan: Plan): string {
   };
   const line = (op: Op, i: number): string => {
     const weights = opWeights(op).map(
-      (w) =>
-        `${w.isVector ? '' : `${w.format.name}[${w.rows},${w.cols}] `}${w.names.map(shortName).join('+')}`,
+      (w) => `${w.isVector ? '' : `${w.format.name}[${w.rows},${w.cols}] `}${shortNames(w)}`,
     );
     const shapes = opOutputs(op).map((t) => `[${t.shape}]`);
-    const activation =
-      op.kind === 'linear' && op.attrs.activation !== 'none' ? ` ${op.attrs.activation}` : '';
+    const hasActivation = 'activation' in op.attrs && op.attrs.activation !== 'none';
+    const activation = hasActivation ? ` ${op.attrs.activation}` : '';
     return [
       String(i).padStart(4),
       `${op.kind}${activation}`.padEnd(16),
@@ -39,4 +47,9 @@ export function printPlan(plan: Plan): string {
   return [...lines, totals.join('; ')].join('\n');
 }
 
-const shortName = (name: string): string => name.split('.').slice(-2).join('.');
+/** The last two parts of a name tell it apart within its scope; the same ones of all experts are named once. */
+function shortNames({ names, rows, unitRows }: Weight): string {
+  const short = new Set(names.map((name) => name.split('.').slice(-2).join('.')));
+  const times = short.size < names.length ? `${rows / unitRows} x ` : '';
+  return times + [...short].join('+');
+}
