@@ -2,11 +2,24 @@
 import { openSource } from '../../src/index.ts';
 import type { Checkpoint } from './model-host.ts';
 
-/** The tiny model that lies beside this page. */
-export const embedded: Checkpoint = {
-  name: 'tiny-qwen3',
-  source: new URL('../models/tiny-qwen3/', location.href),
-};
+export interface EmbeddedCheckpoint extends Checkpoint {
+  /** What kind of model it is, in a few words. */
+  about: string;
+}
+
+const beside = (name: string, about: string): EmbeddedCheckpoint => ({
+  name,
+  about,
+  source: new URL(`../models/${name}/`, location.href),
+});
+
+/** The tiny models that lie beside this page; it opens with the first. */
+export const embedded: readonly [EmbeddedCheckpoint, ...EmbeddedCheckpoint[]] = [
+  beside('tiny-qwen3', 'Dense, grouped-query attention, 2.6 MB'),
+  beside('tiny-qwen3-moe', 'Eight experts, two at a time, 5.6 MB'),
+  beside('tiny-deepseek-v3', 'Latent attention, experts, a drafting module, 4.8 MB'),
+  beside('tiny-deepseek-v3-fp8', 'The same in 8 bits, 3.0 MB'),
+];
 
 /** @param address the URL of a checkpoint's folder */
 export function fromUrl(address: string): Checkpoint {

@@ -134,5 +134,5 @@ byId('new-chat', HTMLButtonElement).addEventListener('click', () => {
 setUpModelDialog(load, (error) => show(errorCard(error, [dismiss])));
 acceptDrops(byId('drop-hint', HTMLElement), load);
 showPrompts(true, composer.write);
-load(embedded);
+load(embedded[0]);
 if (debug.error) show(errorCard(debug.error, [dismiss]));

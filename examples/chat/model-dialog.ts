@@ -1,6 +1,6 @@
 /** @file The sheet about the model: ways to load another checkpoint. */
 import { embedded, fromFiles, fromUrl, pickFolder } from './checkpoints.ts';
-import { byId } from './dom.ts';
+import { byId, make } from './dom.ts';
 import type { Checkpoint } from './model-host.ts';
 
 export function setUpModelDialog(
@@ -21,7 +21,19 @@ export function setUpModelDialog(
     event.preventDefault();
     choose(fromUrl(url.value)); // a valid URL, or the form would not have been submitted
   });
-  byId('load-embedded', HTMLButtonElement).addEventListener('click', () => choose(embedded));
+  byId('embedded', HTMLUListElement).append(
+    ...embedded.map((checkpoint) => {
+      const { name, about } = checkpoint;
+      const button = make(
+        'button',
+        { className: 'button entry', type: 'button' },
+        make('strong', {}, name),
+        make('small', { className: 'muted' }, about),
+      );
+      button.addEventListener('click', () => choose(checkpoint));
+      return make('li', {}, button);
+    }),
+  );
   byId('pick-folder', HTMLButtonElement).addEventListener('click', () => {
     pickFolder(files).then(choose, (error: unknown) => {
       dialog.close();
