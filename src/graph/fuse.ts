@@ -18,6 +18,7 @@ import {
   type OpKind,
   type OpOf,
   opInputs,
+  opOutputs,
   type RmsNormOp,
   type RopeOp,
   type RouteOp,
@@ -38,17 +39,36 @@ interface Rule<K extends OpKind = OpKind> {
   apply(op: OpOf<K>, ops: OpList): void;
 }
 
-/** The ops being rewritten, with the questions that rules ask. */
+/** The ops being rewritten, with the questions that rules ask; who makes and who reads a tensor is kept in maps, since large models have thousands of ops. */
 class OpList {
   readonly graph: Graph;
   readonly keep: ReadonlySet<Tensor>;
+  readonly #producers = new Map<Tensor, Op>();
+  /** By base. */
+  readonly #consumers = new Map<Tensor, Set<Op>>();
+
   constructor(graph: Graph, keep: ReadonlySet<Tensor>) {
     this.graph = graph;
     this.keep = keep;
+    graph.ops.forEach((op) => this.#add(op));
+  }
+
+  #add(op: Op): void {
+    for (const t of opOutputs(op)) this.#producers.set(t, op);
+    for (const t of opInputs(op)) {
+      const users = this.#consumers.get(baseOf(t));
+      if (users) users.add(op);
+      else this.#consumers.set(baseOf(t), new Set([op]));
+    }
+  }
+
+  #remove(op: Op): void {
+    for (const t of opOutputs(op)) if (this.#producers.get(t) === op) this.#producers.delete(t);
+    for (const t of opInputs(op)) this.#consumers.get(baseOf(t))?.delete(op);
   }
 
   producer(t: Tensor): Op | undefined {
-    return this.graph.ops.find((op) => Object.values(op.outputs).includes(t));
+    return this.#producers.get(t);
   }
 
   producedBy<K extends OpKind>(kind: K, t: Tensor): OpOf<K> | undefined {
@@ -57,7 +77,7 @@ class OpList {
   }
 
   consumers(t: Tensor): Op[] {
-    return this.graph.ops.filter((op) => opInputs(op).some((i) => baseOf(i) === baseOf(t)));
+    return [...(this.#consumers.get(baseOf(t)) ?? [])];
   }
 
   /** Only `op` reads it, and the host does not. */
@@ -75,6 +95,8 @@ class OpList {
       const index = ops.indexOf(o);
       if (index >= 0 && !next.includes(o)) ops.splice(index, 1);
     }
+    old.forEach((op) => this.#remove(op));
+    next.forEach((op) => this.#add(op));
   }
 }
 
