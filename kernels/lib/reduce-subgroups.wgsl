@@ -4,9 +4,9 @@
 // WGSL does not say which lanes form a subgroup. So the first invocation of each leaves its sum at its own lane, all
 // others leave 0 at theirs, and every subgroup adds up all lanes: right for any subgroup size and any order of lanes.
 // Expects: num_lanes (a power of two, the workgroup size), num_sums.
+// It has no workgroup_id, which is the same in all lanes: WGSL would forget that about a member of this struct.
 struct Invocation {
   @builtin(local_invocation_index) lane: u32,
-  @builtin(workgroup_id) group: vec3<u32>,
   @builtin(subgroup_invocation_id) subgroup_lane: u32,
   @builtin(subgroup_size) subgroup_size: u32,
 }

@@ -2,9 +2,9 @@
 //   add_lanes(values, at), once per kernel by all lanes; then lane_total(s) = sum over lanes of values[s], for any lane:
 //   the same bits in every lane and every run.
 // Expects: num_lanes (a power of two from 8 on, the workgroup size), num_sums.
+// It has no workgroup_id, which is the same in all lanes: WGSL would forget that about a member of this struct.
 struct Invocation {
   @builtin(local_invocation_index) lane: u32,
-  @builtin(workgroup_id) group: vec3<u32>,
 }
 
 // The values are added in two rounds of about the same length, which costs fewer barriers than halving.

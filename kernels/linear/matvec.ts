@@ -1,5 +1,6 @@
 /** @file `linear` for few rows of x: every weight is read once, by workgroups that each take four weight rows. */
 import {
+  type DeviceTraits,
   f32,
   type KernelSource,
   type KernelVariant,
@@ -12,47 +13,53 @@ import { foldGrid } from '../lib/grid.ts';
 import { reduceSubgroups, reduceWorkgroup } from '../lib/reduce.ts';
 import { epilogue, epilogueParts } from './epilogue.ts';
 import matvecText from './matvec.wgsl?raw';
+import { linearProduct, matrixFile, type Product } from './product.ts';
 
 const body = wgslFile('kernels/linear/matvec.wgsl', matvecText);
 
 /** Rows of x whose sums a lane can hold in registers. `fuse` folds norms up to the same number. */
-const MAX_ROWS = 8;
-const WEIGHT_ROWS_PER_GROUP = 4;
+export const MAX_MATVEC_ROWS = 8;
+/** Rows of a matrix that a workgroup takes. */
+export const GROUP_ROWS = 4;
 /** Enough workgroups to fill any GPU with 64 lanes each; below, more lanes per workgroup keep more loads in flight. */
 const MANY_GROUPS = 512;
 
-const hasFewRows = (op: LinearOp): boolean => op.inputs.x.shape[0]! <= MAX_ROWS;
+const hasFewRows = (op: LinearOp): boolean => op.inputs.x.shape[0]! <= MAX_MATVEC_ROWS;
 
 export const matvecVariants: readonly KernelVariant<'linear'>[] = [
   {
     name: 'matvec-subgroups',
     when: (op, device) => device.subgroups && hasFewRows(op),
-    build: (op, context) => ({ ...build(op, context, reduceSubgroups), enables: ['subgroups'] }),
+    build: (op, { device, part }) => matvecSubgroups(linearProduct(op, part), device),
   },
   {
     name: 'matvec',
     when: (op) => hasFewRows(op),
-    build: (op, context) => build(op, context, reduceWorkgroup),
+    build: (op, { device, part }) => matvec(linearProduct(op, part), device),
   },
 ];
 
-function build(
-  op: LinearOp,
-  { device, part }: Parameters<KernelVariant<'linear'>['build']>[1],
-  reduce: WgslFile,
+/** The kernel for devices with subgroups. */
+export const matvecSubgroups = (product: Product, device: DeviceTraits): KernelSource => ({
+  ...matvec(product, device, reduceSubgroups),
+  enables: ['subgroups'],
+});
+
+/** A workgroup for every GROUP_ROWS rows of every matrix; at most MAX_MATVEC_ROWS rows of x go through one. */
+export function matvec(
+  product: Product,
+  device: DeviceTraits,
+  reduce: WgslFile = reduceWorkgroup,
 ): KernelSource {
-  const { x } = op.inputs;
-  const { weight, norm } = op.weights;
-  const numRows = x.shape[0]!;
-  const numGroups = Math.ceil(part.rows / WEIGHT_ROWS_PER_GROUP);
+  const { x, weight, norm, numRows, matrixRows } = product;
+  const matrixGroups = Math.ceil(matrixRows / GROUP_ROWS);
+  const numGroups = matrixGroups * product.numMatrices({ rows: x.shape[0]! });
   const rowBlocks = Math.ceil(weight.cols / weight.format.blockSize);
-  const numSums = numRows * (norm ? WEIGHT_ROWS_PER_GROUP + 1 : WEIGHT_ROWS_PER_GROUP);
-  const numLanes = lanesFor(rowBlocks, numGroups, numSums);
-  const end = epilogue(op, part);
-  const grid = foldGrid(numGroups, device.maxGridSize);
+  const numSums = numRows * (norm ? GROUP_ROWS + 1 : GROUP_ROWS);
+  const end = epilogue(product.ending);
   return {
     body,
-    parts: [weight.format.fragment, reduce, ...epilogueParts],
+    parts: [weight.format.fragment, reduce, ...epilogueParts, matrixFile, product.matrixOf],
     flags: {
       ...end.flags,
       norm: norm !== undefined,
@@ -60,25 +67,26 @@ function build(
     },
     consts: {
       ...end.consts,
+      ...product.consts,
+      matrix_rows: matrixRows,
       num_rows: numRows,
-      num_lanes: numLanes,
+      num_lanes: lanesFor(rowBlocks, numGroups, numSums),
       num_sums: numSums,
-      x_offset: x.offset / 4,
       x_stride: x.rowStride / 4,
-      weight_rows: part.rows,
       weight_row_blocks: rowBlocks,
       cols: weight.cols,
       grid_width: device.maxGridSize,
-      eps: f32(op.attrs.eps),
+      eps: f32(product.eps),
     },
     aliases: end.aliases,
     bindings: {
       x: { tensor: x, type: 'vec4<f32>' },
       ...weightBindings(weight),
       ...(norm && { norm: vectorBinding(norm) }),
+      ...product.bindings,
       ...end.bindings,
     },
-    grid: () => grid,
+    grid: (step) => foldGrid(matrixGroups * product.numMatrices(step), device.maxGridSize),
   };
 }
 
@@ -86,8 +94,8 @@ function build(
 const WORKGROUP_BYTES = 16384;
 
 /** A power of two from 32 to 128: no more lanes than blocks to load, and no more than workgroup memory has room to add up. */
-function lanesFor(rowBlocks: number, numGroups: number, numSums: number): number {
+export function lanesFor(numBlocks: number, numGroups: number, numSums: number): number {
   let lanes = numGroups >= MANY_GROUPS ? 64 : 128;
-  while (lanes > 32 && (lanes / 2 >= rowBlocks || lanes * numSums * 4 > WORKGROUP_BYTES)) lanes /= 2;
+  while (lanes > 32 && (lanes / 2 >= numBlocks || lanes * numSums * 4 > WORKGROUP_BYTES)) lanes /= 2;
   return lanes;
 }

@@ -5,8 +5,8 @@
 const row_vec4s: u32 = (cols + 3u) / 4u;
 
 @compute @workgroup_size(num_lanes)
-fn main(at: Invocation) {
-  let group = at.group.x + at.group.y * grid_width;
+fn main(at: Invocation, @builtin(workgroup_id) workgroup: vec3<u32>) {
+  let group = workgroup.x + workgroup.y * grid_width;
   // Groups behind the last row recompute it and write nothing, so that barriers stay uniform.
   let row = min(group, step.rows - 1u);
   let x_row = x_offset + row * x_stride;
