@@ -4,7 +4,7 @@
  */
 import { UnsupportedConfigError } from '../errors.ts';
 
-/** Keys that do not change what the forward pass computes. */
+/** Keys that do not change what the forward pass computes, or that another room reads (weights: `quantization_config`). */
 const HARMLESS = new Set([
   '_attn_implementation',
   '_name_or_path',

@@ -4,15 +4,19 @@
  */
 import { UnsupportedConfigError } from '../errors.ts';
 import type { WeightFormat } from '../graph/graph.ts';
-import type { SafetensorsDtype } from './safetensors.ts';
+import { FP8_BLOCK } from './fp8.ts';
+import { DTYPE_BYTES, type SafetensorsDtype } from './safetensors.ts';
 
 /** The stored dtype whose bytes are a format's own `data` section. */
-const nativeDtype: Readonly<Record<string, SafetensorsDtype>> = { bf16: 'BF16', f16: 'F16', f32: 'F32' };
-
-type Sections = Record<string, Uint8Array<ArrayBuffer>>;
+const nativeDtype: Readonly<Record<string, SafetensorsDtype>> = {
+  bf16: 'BF16',
+  f16: 'F16',
+  f32: 'F32',
+  fp8: 'F8_E4M3',
+};
 
 /**
- * `bytes` holds `numRows` rows of a tensor (a vector is one row). Rows of a matrix are padded with zeros to what the
+ * The `data` section of `numRows` rows of a tensor (a vector is one row). Rows of a matrix are padded with zeros to what the
  * format's rows need; vectors are f32 without padding.
  */
 export function packRows(
@@ -21,20 +25,41 @@ export function packRows(
   dtype: SafetensorsDtype,
   bytes: Uint8Array<ArrayBuffer>,
   numRows: number,
-): Sections {
-  const isNative = nativeDtype[format.name] === dtype;
+): Uint8Array<ArrayBuffer> {
+  const native = nativeDtype[format.name]!;
+  const isNative = native === dtype;
   if (!isNative && format.name !== 'f32')
     throw new UnsupportedConfigError(`${dtype} cannot be packed as ${format.name}`);
   const data = isNative ? bytes : new Uint8Array(widen(dtype, bytes).buffer);
-  if (isVector) return { data };
-  const itemBytes = format.name === 'f32' ? 4 : 2;
+  if (isVector) return data;
   const rowBytes = data.length / numRows;
-  const paddedBytes = format.sections[0]!.rowBytes(rowBytes / itemBytes);
-  if (paddedBytes === rowBytes) return { data };
+  const paddedBytes = format.sections[0]!.rowBytes(rowBytes / DTYPE_BYTES[native]);
+  if (paddedBytes === rowBytes) return data;
   const padded = new Uint8Array(paddedBytes * numRows);
   for (let r = 0; r < numRows; r++)
     padded.set(data.subarray(r * rowBytes, (r + 1) * rowBytes), r * paddedBytes);
-  return { data: padded };
+  return padded;
+}
+
+/**
+ * The `scale` section of `numRows` weight rows, each `rowBytes` long: `bytes` holds the scales of all blocks of these rows, and
+ * every row gets those of its block, as f32.
+ */
+export function packScales(
+  dtype: SafetensorsDtype,
+  bytes: Uint8Array,
+  numRows: number,
+  rowBytes: number,
+): Uint8Array<ArrayBuffer> {
+  const scales = widen(dtype, bytes);
+  const cols = scales.length / Math.ceil(numRows / FP8_BLOCK);
+  const rowFloats = rowBytes / 4;
+  const repeated = new Float32Array(numRows * rowFloats);
+  for (let r = 0; r < numRows; r++) {
+    const block = Math.floor(r / FP8_BLOCK);
+    repeated.set(scales.subarray(block * cols, (block + 1) * cols), r * rowFloats);
+  }
+  return new Uint8Array(repeated.buffer);
 }
 
 const halfTable = new Float32Array(65536);

@@ -7,9 +7,10 @@ import scatterCode from '../../kernels/weights/scatter-rows.wgsl?raw';
 import { allocate } from '../gpu/buffers.ts';
 import type { GpuContext } from '../gpu/device.ts';
 import { splitRows, type WeightPart } from '../gpu/kernel.ts';
-import type { Weight } from '../graph/graph.ts';
+import type { Weight, WeightSection } from '../graph/graph.ts';
 import { type Checkpoint, streamTensors, type TensorEntry } from './checkpoint.ts';
-import { packRows } from './pack.ts';
+import { FP8_BLOCK, scaleNameOf } from './fp8.ts';
+import { packRows, packScales } from './pack.ts';
 import { createProgress, type LoadProgress } from './progress.ts';
 
 export interface GpuWeights {
@@ -30,12 +31,21 @@ const CHUNK_BYTES = 4 << 20;
 /** Bytes written before the GPU must have caught up, so that the driver's own staging stays bounded. */
 const IN_FLIGHT_BYTES = 32 << 20;
 
-/** A tensor's place in a weight: its row r is row `first + r * stride` of the weight. */
+/** Where a tensor goes: it gives a section of `rows` rows of a weight, of which row r is row `first + r * stride` of the weight. */
 interface Place {
   weight: Weight;
+  section: WeightSection;
+  rows: number;
   first: number;
   stride: number;
 }
+
+/** The tensor that a section comes from. */
+const storedName = (name: string, { name: section }: WeightSection): string =>
+  section === 'scale' ? scaleNameOf(name) : name;
+
+/** Weight rows that a row of a section's tensor stands for. */
+const rowsPerStored = ({ name }: WeightSection): number => (name === 'scale' ? FP8_BLOCK : 1);
 
 /** Allocates and fills every weight. On error or abort everything allocated here is released. */
 export async function uploadWeights(
@@ -75,9 +85,13 @@ export async function uploadWeights(
         weight.names.forEach((name, i) => {
           // Names that take turns begin together; the next ones begin behind the rows of all of them.
           const turn = i % weight.interleave;
-          const place = { weight, first: before + turn, stride: weight.interleave };
-          if (turn === weight.interleave - 1) before += weight.rowsOf[i]! * weight.interleave;
-          places.set(name, [...(places.get(name) ?? []), place]);
+          const rows = weight.rowsOf[i]!;
+          for (const section of weight.format.sections) {
+            const stored = storedName(name, section);
+            const place = { weight, section, rows, first: before + turn, stride: weight.interleave };
+            places.set(stored, [...(places.get(stored) ?? []), place]);
+          }
+          if (turn === weight.interleave - 1) before += rows * weight.interleave;
         });
       }
     });
@@ -88,9 +102,15 @@ export async function uploadWeights(
       wanted.length,
       onProgress,
     );
+    const packedRowBytes = ({ name }: TensorEntry): number =>
+      Math.max(
+        ...places
+          .get(name)!
+          .map(({ weight, section }) => section.rowBytes(weight.cols) * rowsPerStored(section)),
+      );
     const writer = createWriter(gpu, (weight) => parts.get(weight.key)!);
     try {
-      for await (const rows of chunksOfRows(checkpoint, wanted, chunkBytes, signal)) {
+      for await (const rows of chunksOfRows(checkpoint, wanted, chunkBytes, packedRowBytes, signal)) {
         signal?.throwIfAborted();
         for (const place of places.get(rows.tensor.name)!) await writer.write(place, rows);
         progress.addBytes(rows.bytes.length);
@@ -122,11 +142,15 @@ interface RowChunk {
   isLast: boolean;
 }
 
-/** Cuts the stream of tensors into chunks of whole rows. A vector [n] is n rows of one value, cut anywhere. */
+/**
+ * Cuts the stream of tensors into chunks of whole rows, of which neither the stored nor the packed bytes are more than
+ * `chunkBytes`, where a row is not. A vector is one row.
+ */
 async function* chunksOfRows(
   checkpoint: Pick<Checkpoint, 'source'>,
   wanted: readonly TensorEntry[],
   chunkBytes: number,
+  packedRowBytes: (tensor: TensorEntry) => number,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<RowChunk> {
   let staging = new Uint8Array(chunkBytes);
@@ -145,7 +169,7 @@ async function* chunksOfRows(
       larger.set(staging.subarray(0, filled));
       staging = larger;
     }
-    const room = Math.floor(staging.length / rowBytes) * rowBytes;
+    const room = Math.max(1, Math.floor(chunkBytes / Math.max(rowBytes, packedRowBytes(tensor)))) * rowBytes;
     for (let at = 0; at < bytes.length; ) {
       const take = Math.min(bytes.length - at, room - filled);
       staging.set(bytes.subarray(at, at + take), filled);
@@ -178,35 +202,35 @@ function createWriter(
   return {
     flush,
     dispose: () => scatter.dispose(buffers),
-    async write({ weight, first, stride }: Place, chunk: RowChunk): Promise<void> {
-      const packed = packRows(weight.format, weight.isVector, chunk.tensor.dtype, chunk.bytes, chunk.numRows);
+    async write({ weight, section, rows, first, stride }: Place, chunk: RowChunk): Promise<void> {
       const { parts, buffers } = partsOf(weight);
-      for (const section of weight.format.sections) {
-        const bytes = packed[section.name]!;
-        if (weight.isVector) {
-          // The pieces of a fused vector stand one after another; all but the last fill whole vec4s or are written as words.
-          device.queue.writeBuffer(
-            buffers[0]!.get(section.name)!,
-            vectorOffset(weight, chunk.tensor.name),
-            bytes,
-          );
-          continue;
-        }
-        const rowBytes = section.rowBytes(weight.cols);
-        for (const part of parts) {
-          // Rows r of the chunk with part.begin <= first + (firstRow + r) * stride < part.begin + part.rows.
-          const rowAt = (position: number): number => Math.ceil((position - first) / stride) - chunk.firstRow;
-          const begin = Math.max(0, rowAt(part.begin));
-          const end = Math.min(chunk.numRows, rowAt(part.begin + part.rows));
-          if (begin >= end) continue;
-          const target = buffers[part.index]!.get(section.name)!;
-          const rows = bytes.subarray(begin * rowBytes, end * rowBytes);
-          const at = first + (chunk.firstRow + begin) * stride - part.begin;
-          if (stride === 1) device.queue.writeBuffer(target, at * rowBytes, rows);
-          else scatter.rows(target, rows, rowBytes, at, stride);
-        }
-        inFlight += bytes.length;
+      const { dtype } = chunk.tensor;
+      const rowBytes = section.rowBytes(weight.cols);
+      const firstRow = chunk.firstRow * rowsPerStored(section);
+      const numRows = Math.min(chunk.numRows * rowsPerStored(section), rows - firstRow);
+      const bytes =
+        section.name === 'scale'
+          ? packScales(dtype, chunk.bytes, numRows, rowBytes)
+          : packRows(weight.format, weight.isVector, dtype, chunk.bytes, numRows);
+      if (weight.isVector) {
+        // The pieces of a fused vector stand one after another; all but the last fill whole vec4s or are written as words.
+        const target = buffers[0]!.get(section.name)!;
+        device.queue.writeBuffer(target, vectorOffset(weight, chunk.tensor.name), bytes);
+        return;
       }
+      for (const part of parts) {
+        // Rows r of the chunk with part.begin <= first + (firstRow + r) * stride < part.begin + part.rows.
+        const rowAt = (position: number): number => Math.ceil((position - first) / stride) - firstRow;
+        const begin = Math.max(0, rowAt(part.begin));
+        const end = Math.min(numRows, rowAt(part.begin + part.rows));
+        if (begin >= end) continue;
+        const target = buffers[part.index]!.get(section.name)!;
+        const inPart = bytes.subarray(begin * rowBytes, end * rowBytes);
+        const at = first + (firstRow + begin) * stride - part.begin;
+        if (stride === 1) device.queue.writeBuffer(target, at * rowBytes, inPart);
+        else scatter.rows(target, inPart, rowBytes, at, stride);
+      }
+      inFlight += bytes.length;
       if (inFlight >= IN_FLIGHT_BYTES) await flush();
     },
   };

@@ -23,7 +23,6 @@ describe('config.json', () => {
     ['heads that do not divide', { num_key_value_heads: 3 }, /num_key_value_heads 3/],
     ['an odd head size', { head_dim: 30 }, /head_dim is 30/],
     ['a rotary type of other families', { rope_scaling: { rope_type: 'longrope', factor: 4 } }, /longrope/],
-    ['a quantisation', { quantization_config: { quant_method: 'gptq' } }, /quantization_config/],
   ])('with %s is refused by name', (_, change, message) => {
     expect(() => readConfig(change)).toThrow(UnsupportedConfigError);
     expect(() => readConfig(change)).toThrow(message);

@@ -1,0 +1,164 @@
+import { describe, expect, test } from 'vitest';
+import { MissingWeightError, UnsupportedConfigError, WeightMismatchError } from '../../src/errors.ts';
+import type { TensorEntry } from '../../src/weights/checkpoint.ts';
+import { formats } from '../../src/weights/formats.ts';
+import { checkpointResolver, uniformResolver } from '../../src/weights/resolve.ts';
+import type { SafetensorsDtype } from '../../src/weights/safetensors.ts';
+
+type Stored = readonly [dtype: SafetensorsDtype, ...shape: number[]];
+
+function resolve(stored: Record<string, Stored>, names: readonly string[], config = {}) {
+  const entries = Object.entries(stored).map(([name, [dtype, ...shape]]): [string, TensorEntry] => [
+    name,
+    { name, dtype, shape, begin: 0, end: 0, file: 'model.safetensors' },
+  ]);
+  const shapes = names.map((name) => stored[name]?.slice(1) as number[]);
+  return checkpointResolver({ config, tensors: new Map(entries) })(names, shapes);
+}
+
+const blockwise = { quant_method: 'fp8', weight_block_size: [128, 128] };
+
+describe('a matrix is kept as it is stored', () => {
+  test.each([
+    ['BF16', formats.bf16],
+    ['F16', formats.f16],
+    ['F32', formats.f32],
+    ['F64', formats.f32],
+  ] as const)('%s', (dtype, format) => {
+    expect(resolve({ 'a.weight': [dtype, 4, 8] }, ['a.weight'])).toBe(format);
+  });
+
+  test('16-bit pieces of different types meet in f32', () => {
+    const stored = { 'a.weight': ['BF16', 4, 8], 'b.weight': ['F16', 4, 8] } as const;
+    expect(resolve(stored, ['a.weight', 'b.weight'])).toBe(formats.f32);
+  });
+
+  test.each(['F32', 'BF16', 'F16'] as const)('float8 with scales in %s', (dtype) => {
+    const stored = { 'a.weight': ['F8_E4M3', 200, 144], 'a.weight_scale_inv': [dtype, 2, 2] } as const;
+    expect(resolve(stored, ['a.weight'], { quantization_config: blockwise })).toBe(formats.fp8);
+    // What is stored decides, also where config.json says nothing.
+    expect(resolve(stored, ['a.weight'])).toBe(formats.fp8);
+  });
+
+  test('a 16-bit matrix of a float8 checkpoint stays 16-bit, whatever modules the config lists', () => {
+    const config = { quantization_config: { ...blockwise, modules_to_not_convert: ['lm_head'] } };
+    expect(resolve({ 'mlp.gate.weight': ['BF16', 8, 64] }, ['mlp.gate.weight'], config)).toBe(formats.bf16);
+  });
+});
+
+describe('quantization_config', () => {
+  test.each([
+    undefined,
+    null,
+    blockwise,
+    { ...blockwise, fmt: 'e4m3', activation_scheme: 'dynamic' },
+    {
+      ...blockwise,
+      fmt: 'e4m3',
+      activation_scheme: 'static',
+      scale_fmt: 'ue8m0',
+      modules_to_not_convert: [],
+    },
+  ])('%j is read', (quantization_config) => {
+    expect(() => resolve({}, [], { quantization_config })).not.toThrow();
+  });
+
+  test.each([
+    [{ quant_method: 'gptq', bits: 4 }, '"quant_method":"gptq"'],
+    [{ quant_method: 'compressed-tensors', format: 'float-quantized' }, 'compressed-tensors'],
+    [{ quant_method: 'fp8' }, '"quant_method":"fp8"}'],
+    [{ ...blockwise, weight_block_size: [1, 128] }, '[1,128]'],
+    [{ ...blockwise, fmt: 'e5m2' }, 'e5m2'],
+    ['fp8', '"fp8"'],
+    [{}, '{}'],
+  ])('%j is refused with what was found and what works', (quantization_config, found) => {
+    const run = () => resolve({}, [], { quantization_config });
+    expect(run).toThrow(UnsupportedConfigError);
+    expect(run).toThrow(found);
+    expect(run).toThrow('"weight_block_size":[128,128]');
+  });
+});
+
+describe('before anything is downloaded, a float8 matrix is refused', () => {
+  const weight: Stored = ['F8_E4M3', 200, 144];
+  test.each<[string, Record<string, Stored>, typeof MissingWeightError, RegExp]>([
+    ['without scales', {}, MissingWeightError, /has no x\.weight_scale_inv \(wanted \[2,2\]/],
+    [
+      'with scales of another format',
+      { 'x.weight_scale': ['BF16', 200, 1] },
+      MissingWeightError,
+      /It has x\.weight_scale instead/,
+    ],
+    [
+      'with too few scales',
+      { 'x.weight_scale_inv': ['F32', 1, 2] },
+      WeightMismatchError,
+      /x\.weight_scale_inv has shape \[1,2\], wanted \[2,2\]/,
+    ],
+    [
+      'with one scale for everything',
+      { 'x.weight_scale_inv': ['F32'] },
+      WeightMismatchError,
+      /x\.weight_scale_inv has shape \[\], wanted \[2,2\]/,
+    ],
+    [
+      'with scales that are no floats',
+      { 'x.weight_scale_inv': ['U8', 2, 2] },
+      WeightMismatchError,
+      /x\.weight_scale_inv is stored as U8, wanted one of F32, BF16, F16/,
+    ],
+  ])('%s', (_, scales, ErrorClass, message) => {
+    const run = () => resolve({ 'x.weight': weight, ...scales }, ['x.weight']);
+    expect(run).toThrow(ErrorClass);
+    expect(run).toThrow(message);
+  });
+
+  test('of another float8', () => {
+    const stored = { 'x.weight': ['F8_E5M2', 4, 8], 'x.weight_scale_inv': ['F32', 1, 1] } as const;
+    expect(() => resolve(stored, ['x.weight'])).toThrow(WeightMismatchError);
+    expect(() => resolve(stored, ['x.weight'])).toThrow(/x\.weight is stored as F8_E5M2, wanted one of BF16/);
+  });
+
+  test('that is a vector', () => {
+    expect(() => resolve({ 'norm.weight': ['F8_E4M3', 8] }, ['norm.weight'])).toThrow(WeightMismatchError);
+  });
+
+  test('that shares a matrix with another type', () => {
+    const stored = {
+      'q.weight': ['BF16', 128, 128],
+      'k.weight': ['F8_E4M3', 128, 128],
+      'k.weight_scale_inv': ['F32', 1, 1],
+    } as const;
+    const run = () => resolve(stored, ['q.weight', 'k.weight']);
+    expect(run).toThrow(WeightMismatchError);
+    expect(run).toThrow(/k\.weight is stored as F8_E4M3 and q\.weight as BF16/);
+  });
+});
+
+describe('planning without a checkpoint', () => {
+  test.each([
+    ['model.layers.0.self_attn.q_proj.weight', formats.fp8],
+    ['model.layers.0.mlp.gate_proj.weight', formats.fp8],
+    ['model.layers.0.mlp.experts.3.gate_proj.weight', formats.fp8],
+    ['model.layers.0.mlp.shared_expert.up_proj.weight', formats.fp8],
+    ['model.layers.0.mlp.gate.weight', formats.bf16],
+    ['model.layers.0.mlp.shared_expert_gate.weight', formats.bf16],
+    ['model.embed_tokens.weight', formats.bf16],
+    ['lm_head.weight', formats.bf16],
+    ['model.layers.61.eh_proj.weight', formats.bf16],
+    ['model.layers.61.embed_tokens.weight', formats.bf16],
+    ['model.layers.61.shared_head.head.weight', formats.bf16],
+  ])('in fp8, %s is what publishers make of it', (name, format) => {
+    expect(uniformResolver('fp8')([name], [[256, 256]])).toBe(format);
+  });
+
+  test('in another format every matrix has it, and vectors are f32', () => {
+    expect(uniformResolver('f16')(['lm_head.weight'], [[256, 256]])).toBe(formats.f16);
+    expect(uniformResolver('fp8')(['model.norm.weight'], [[256]])).toBe(formats.f32);
+  });
+
+  test('an unknown format is refused with the known ones', () => {
+    expect(() => uniformResolver('int3')).toThrow(UnsupportedConfigError);
+    expect(() => uniformResolver('int3')).toThrow('bf16, f16, f32, fp8');
+  });
+});
