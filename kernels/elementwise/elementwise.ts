@@ -1,4 +1,4 @@
-/** @file The kernels of `add`, `swiglu` and `lastRow`: an invocation per vec4 of the output. */
+/** @file The kernels of `add`, `swiglu`, `sigmoidGate` and `lastRow`: an invocation per vec4 of the output. */
 import {
   type Const,
   type Grid,
@@ -8,9 +8,11 @@ import {
   wgslFile,
 } from '../../src/gpu/kernel.ts';
 import { rowSize, type Tensor } from '../../src/graph/graph.ts';
+import { sigmoidFile } from '../lib/sigmoid.ts';
 import { swigluFile } from '../lib/swiglu.ts';
 import addText from './add.wgsl?raw';
 import lastRowText from './last-row.wgsl?raw';
+import sigmoidGateText from './sigmoid-gate.wgsl?raw';
 import swigluText from './swiglu.wgsl?raw';
 
 const LANES = 64;
@@ -65,7 +67,28 @@ export const swiglu: readonly KernelVariant<'swiglu'>[] = [
   },
 ];
 
-export const sigmoidGate: readonly KernelVariant<'sigmoidGate'>[] = [];
+export const sigmoidGate: readonly KernelVariant<'sigmoidGate'>[] = [
+  {
+    name: 'vec4',
+    when: () => true,
+    build({ inputs: { x, gate }, outputs: { out } }) {
+      return {
+        body: wgslFile('kernels/elementwise/sigmoid-gate.wgsl', sigmoidGateText),
+        parts: [sigmoidFile],
+        consts: {
+          ...rowsOf('x', x),
+          ...rowsOf('out', out),
+          gate_offset: gate.offset,
+          gate_stride: gate.rowStride,
+          row_vec4s: rowVec4s(out),
+          num_lanes: LANES,
+        },
+        bindings: { x: reads(x), gate: { tensor: gate, type: 'f32' }, out: writes(out) },
+        grid: perRow(out),
+      };
+    },
+  },
+];
 
 export const lastRow: readonly KernelVariant<'lastRow'>[] = [
   {

@@ -2,11 +2,13 @@ import { it } from 'vitest';
 import {
   add as addVariants,
   lastRow as lastRowVariants,
+  sigmoidGate as sigmoidGateVariants,
   swiglu as swigluVariants,
 } from '../../kernels/elementwise/elementwise.ts';
 import { createTensor, viewColumns } from '../../src/graph/graph.ts';
-import { add, lastRow, swiglu } from '../../src/graph/ops.ts';
+import { add, lastRow, sigmoidGate, swiglu } from '../../src/graph/ops.ts';
 import { add as addReference } from '../reference/add.ts';
+import { sigmoidGate as sigmoidGateReference } from '../reference/sigmoid-gate.ts';
 import { swiglu as swigluReference } from '../reference/swiglu.ts';
 import { expectRows } from './expect-rows.ts';
 import { freshSeed, randomNormal, runVariants, seededRandom } from './harness.ts';
@@ -46,6 +48,27 @@ it('multiplies silu(gate) by up, for gates of any size', async () => {
   // exp is good to 3 + 2 |gate| units of float32 (WGSL), which the sigmoid damps to about 3 relative to the gate.
   const tolerance = (i: number): number => 1e-6 * Math.abs(x[2 * i]! * x[2 * i + 1]!);
   for (const outcome of outcomes) expectRows(outcome, 'out', { values, tolerance }, seed);
+});
+
+it('multiplies rows by the sigmoid of their gates, for gates of any size', async () => {
+  const seed = freshSeed();
+  const random = seededRandom(seed);
+  const gate = Float32Array.of(0, -0.5, 3, 1e4, -1e4, -87, Number.NaN);
+  for (const cols of [5, 132]) {
+    const x = randomNormal(random, gate.length * cols, 8);
+    const outcomes = await runVariants(sigmoidGateVariants, {
+      record(graph) {
+        const fused = createTensor(graph, [9, cols + 8]);
+        sigmoidGate(viewColumns(fused, 4, [cols]), viewColumns(createTensor(graph, [9, 6]), 5, [1]));
+      },
+      data: { x, gate },
+      step: { rows: gate.length, position: 0 },
+    });
+    const values = sigmoidGateReference(x, gate, cols);
+    // As above: the error of exp, damped.
+    const tolerance = (i: number): number => 1e-6 * Math.abs(x[i]!);
+    for (const outcome of outcomes) expectRows(outcome, 'out', { values, tolerance }, seed);
+  }
 });
 
 it('takes the last row that counts', async () => {
