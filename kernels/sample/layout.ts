@@ -80,12 +80,14 @@ export function packCounts(
   return counts;
 }
 
-/** What a step picked, and the distribution it was drawn from. */
+/** What a row picked, and the distribution it was drawn from. */
 export interface SampleResult {
+  /** The row was computed from a guess that was not sampled before it: nothing else here is meant. */
+  readonly isSkipped: boolean;
   /** False: NaN or +Infinity is among the logits, or every token is banned. Nothing was sampled, and only `position` is meant. */
   readonly isFinite: boolean;
   readonly token: number;
-  /** Where the token will stand: step.position + step.rows. */
+  /** Where the token will stand. */
   readonly position: number;
   /** Natural logarithm of the token's probability in the distribution that was drawn from; 0 when greedy. */
   readonly logprob: number;
@@ -100,12 +102,17 @@ export interface SampleResult {
   readonly normalizer: number;
 }
 
-/** The tensor `result` of one step. */
+/** Status words of a result; 0 tells that a token was sampled. */
+const UNUSABLE = 1;
+const SKIPPED = 2;
+
+/** One row of the tensor `result`. */
 export function unpackResult(words: Uint32Array): SampleResult {
   const floats = new Float32Array(words.buffer, words.byteOffset, NUM_RESULT_WORDS);
   const [threshold, max, exponent, normalizer, modelExponent, modelNormalizer] = floats.subarray(4);
   return {
-    isFinite: words[1] === 0,
+    isSkipped: words[1] === SKIPPED,
+    isFinite: words[1] !== UNUSABLE,
     token: words[0]!,
     position: words[2]!,
     logprob: exponent! - Math.log(normalizer!),

@@ -1,4 +1,4 @@
-// The records of the sampler (layout.ts is the host's side) and the order of logits as u32 keys.
+// The records of the sampler (layout.ts is the host's side).
 // Expects: sampling: array<Sampling>.
 struct Sampling {
   flags: u32,
@@ -41,18 +41,8 @@ const whole_share: u32 = 0xffffffffu;
 const no_margin: f32 = 3e38;
 
 const negative_infinity_bits: u32 = 0xff800000u;
-// The key of the lowest finite number; a banned token (-infinity) stands below it.
+// The key (key_of) of the lowest finite number; a banned token (-infinity) stands below it.
 const lowest_key: u32 = 0x00800000u;
-
-// Unsigned keys in the order of the numbers; both zeros have the same.
-fn key_of(x: f32) -> u32 {
-  let bits = select(bitcast<u32>(x), 0u, bitcast<u32>(x) == 0x80000000u);
-  return select(bits | 0x80000000u, ~bits, bits >= 0x80000000u);
-}
-
-fn value_of(key: u32) -> f32 {
-  return bitcast<f32>(select(~key, key & 0x7fffffffu, key >= 0x80000000u));
-}
 
 // exp of what is at most 0; a plain 0 far down, so that infinities and denormals never meet exp.
 fn weight_of(exponent: f32) -> f32 {

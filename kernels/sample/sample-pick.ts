@@ -1,12 +1,14 @@
 /** @file `samplePick`: chooses the next token from the penalised logits, in one workgroup. */
 import { type KernelVariant, wgslFile } from '../../src/gpu/kernel.ts';
+import { orderedKey } from '../lib/ordered-key.ts';
 import randomText from './random.wgsl?raw';
 import pickText from './sample-pick.wgsl?raw';
 import searchText from './search.wgsl?raw';
-import { fixedPoint, records } from './shared.ts';
+import { fixedPoint, gridOf, records } from './shared.ts';
 
 const body = wgslFile('kernels/sample/sample-pick.wgsl', pickText);
 const parts = [
+  orderedKey,
   records,
   fixedPoint,
   wgslFile('kernels/sample/random.wgsl', randomText),
@@ -23,8 +25,9 @@ export const samplePick: readonly KernelVariant<'samplePick'>[] = [
     // A vec4 of the chosen block per lane.
     when: ({ inputs, attrs }) => attrs.blockSize <= 4 * NUM_LANES && inputs.blocks.shape[0]! <= MAX_BLOCKS,
     build: ({ inputs, attrs, outputs }) => {
-      const { logits, scaled, blocks, sampling } = inputs;
+      const { logits, scaled, blocks, sampling, tokens } = inputs;
       const { token, counts, result } = outputs;
+      const { row, ahead } = attrs;
       return {
         body,
         parts,
@@ -33,6 +36,14 @@ export const samplePick: readonly KernelVariant<'samplePick'>[] = [
           block_vec4s: attrs.blockSize / 4,
           num_lanes: NUM_LANES,
           logits_offset: logits.offset / 4,
+          logits_stride: logits.rowStride / 4,
+          token_offset: token.offset,
+          ahead,
+        },
+        flags: {
+          is_any_row: row !== undefined,
+          is_guessed: tokens !== undefined,
+          is_counted: counts !== undefined,
         },
         bindings: {
           logits: { tensor: logits, type: 'vec4<f32>' },
@@ -40,10 +51,11 @@ export const samplePick: readonly KernelVariant<'samplePick'>[] = [
           blocks: { tensor: blocks, type: 'Block' },
           sampling: { tensor: sampling, type: 'Sampling' },
           token: { tensor: token, type: 'u32', access: 'read_write' },
-          counts: { tensor: counts, type: 'u32', access: 'read_write' },
           result: { tensor: result, type: 'Result', access: 'read_write' },
+          ...(counts && { counts: { tensor: counts, type: 'u32', access: 'read_write' } }),
+          ...(tokens && { tokens: { tensor: tokens, type: 'u32' } }),
         },
-        grid: () => [1, 1, 1],
+        grid: gridOf(1, row),
       };
     },
   },

@@ -4,11 +4,14 @@
 //   top_k: x at least the k-th largest stays. top_p: from the likeliest down, equal ones from the highest id down, a token
 //   stays while the mass above it is less than top_p of what top_k left. min_p: what is at least min_p times as likely as the
 //   likeliest stays. Greedy: the lowest id among the largest x.
+// What is picked will stand `ahead` behind the row of the logits: the step's last, or (is_any_row) the grid's depth - 1.
+// is_guessed: a row behind the first samples only if the row before picked its token; else its status is 2 and that is all.
 // The draw is the first token, by id, whose running sum of weights exp((x - max) / temperature) passes random * their total.
 // Layout: one workgroup. Blocks whose record says that nothing of them can be drawn are not read.
 // Expects: records.wgsl, fixed-point.wgsl, random.wgsl, search.wgsl; logits, scaled: array<vec4<f32>>, blocks: array<Block>,
-//   sampling: array<Sampling>, token, counts: array<u32>, result: array<Result>; block_vec4s (at most num_lanes), max_blocks,
-//   logits_offset (in vec4s), num_lanes = 256. The size of the vocabulary is in the records, so that one pipeline serves all.
+//   sampling: array<Sampling>, token, counts (is_counted), tokens (is_guessed): array<u32>, result: array<Result>;
+//   block_vec4s (at most num_lanes), max_blocks, logits_offset, logits_stride (in vec4s), token_offset, ahead, num_lanes = 256.
+//   The size of the vocabulary is in the records.
 struct Result {
   token: u32,
   status: u32,
@@ -22,7 +25,8 @@ struct Result {
   normalizer: f32,
   // The same for the softmax of the model's own logits.
   model_exponent: f32,
-  model_normalizer: f32,
+  // A row of the tensor is 16 words.
+  @size(28) model_normalizer: f32,
 }
 
 var<private> lane: u32;
@@ -64,9 +68,40 @@ fn mass_of(k4: u32, count: u32, threshold: vec2<u32>) -> vec2<u32> {
   return mass;
 }
 
+#if is_guessed
+var<workgroup> is_wrong: bool;
+#endif
+
 @compute @workgroup_size(num_lanes)
-fn main(@builtin(local_invocation_index) local_index: u32) {
+fn main(
+  @builtin(local_invocation_index) local_index: u32,
+#if is_any_row
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) num_groups: vec3<u32>,
+#endif
+) {
   lane = local_index;
+#if is_any_row
+  let row = num_groups.z - 1u;
+  if (group.z < row) {
+    return;
+  }
+  let position = step.position + row + ahead;
+#else
+  let row = 0u;
+  let position = step.position + step.rows - 1u + ahead;
+#endif
+#if is_guessed
+  if (lane == 0u && row > 0u) {
+    is_wrong = result[row - 1u].status != 0u || result[row - 1u].token != tokens[row];
+    if (is_wrong) {
+      result[row].status = 2u;
+    }
+  }
+  if (workgroupUniformLoad(&is_wrong)) {
+    return;
+  }
+#endif
   let num_tokens = blocks[0].vocab;
   vocab = num_tokens;
   let num_blocks = (num_tokens + 4u * block_vec4s - 1u) / (4u * block_vec4s);
@@ -135,7 +170,7 @@ fn main(@builtin(local_invocation_index) local_index: u32) {
     for (var b = 0u; b < num_blocks; b++) {
       total = add(total, block_mass(b));
     }
-    drawn = share_of(total, random_bits(vec2(rules.seed_low, rules.seed_high), step.position + step.rows));
+    drawn = share_of(total, random_bits(vec2(rules.seed_low, rules.seed_high), position));
     var b = 0u;
     while (b < num_blocks - 1u && select(block_keys[b] < threshold.x, !is_less(drawn, block_mass(b)), is_random)) {
       drawn = subtract(drawn, block_mass(b));
@@ -169,14 +204,16 @@ fn main(@builtin(local_invocation_index) local_index: u32) {
     }
     let status = u32(atomicLoad(&is_bad) != 0u || atomicLoad(&top_key) < lowest_key);
     if (status == 0u) {
-      token[0] = picked;
+      token[token_offset] = picked;
+#if is_counted
       counts[picked] += 1u;
+#endif
     }
     let x = scaled[picked / 4u][picked % 4u];
-    result[0] = Result(
-      picked, status, step.position + step.rows, threshold.y, value_of(threshold.x), top,
+    result[row] = Result(
+      picked, status, position, threshold.y, value_of(threshold.x), top,
       (x - top) * rules.inverse_temperature, to_float(total),
-      logits[logits_offset + picked / 4u][picked % 4u] - model_top,
+      logits[logits_offset + row * logits_stride + picked / 4u][picked % 4u] - model_top,
       to_float(vec2(atomicLoad(&model_mass[0]), atomicLoad(&model_mass[1]))),
     );
   }

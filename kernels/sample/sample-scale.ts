@@ -1,8 +1,9 @@
 /** @file `sampleScale`: penalties and bias on the logits of the next token, and a summary of each block of the vocabulary. */
 import { type KernelVariant, wgslFile } from '../../src/gpu/kernel.ts';
 import { rowSize } from '../../src/graph/graph.ts';
+import { orderedKey } from '../lib/ordered-key.ts';
 import text from './sample-scale.wgsl?raw';
-import { fixedPoint, records } from './shared.ts';
+import { fixedPoint, gridOf, records } from './shared.ts';
 
 const body = wgslFile('kernels/sample/sample-scale.wgsl', text);
 
@@ -14,15 +15,18 @@ export const sampleScale: readonly KernelVariant<'sampleScale'>[] = [
     build: ({ inputs, attrs, outputs }) => {
       const { logits, sampling, counts, bias } = inputs;
       const { scaled, blocks } = outputs;
+      const { row } = attrs;
       const vocab = rowSize(logits);
       return {
         body,
-        parts: [records, fixedPoint],
+        parts: [orderedKey, records, fixedPoint],
         consts: {
           vocab,
           num_lanes: attrs.blockSize / 4,
           logits_offset: logits.offset / 4,
+          logits_stride: logits.rowStride / 4,
         },
+        flags: { is_any_row: row !== undefined },
         bindings: {
           logits: { tensor: logits, type: 'vec4<f32>' },
           sampling: { tensor: sampling, type: 'Sampling' },
@@ -31,7 +35,7 @@ export const sampleScale: readonly KernelVariant<'sampleScale'>[] = [
           scaled: { tensor: scaled, type: 'vec4<f32>', access: 'read_write' },
           blocks: { tensor: blocks, type: 'Block', access: 'read_write' },
         },
-        grid: () => [blocks.shape[0]!, 1, 1],
+        grid: gridOf(blocks.shape[0]!, row),
       };
     },
   },

@@ -5,7 +5,8 @@
 // Layout: one workgroup per block, a vec4 of tokens per lane. counts: bit 31 tells of the prompt, the bits below count the
 //   output. Without penalties and bias the logits are copied bit by bit.
 // Expects: records.wgsl, fixed-point.wgsl; logits, scaled, bias: array<vec4<f32>>, counts: array<vec4<u32>>,
-//   sampling: array<Sampling>, blocks: array<Block>; vocab, num_lanes, logits_offset (in vec4s).
+//   sampling: array<Sampling>, blocks: array<Block>; vocab, num_lanes, logits_offset, logits_stride (in vec4s).
+//   is_any_row: the row of the logits is the grid's depth - 1.
 var<workgroup> max_key: atomic<u32>;
 var<workgroup> model_max_key: atomic<u32>;
 var<workgroup> is_bad: atomic<u32>;
@@ -34,7 +35,21 @@ fn is_unusable(x: f32) -> bool {
 }
 
 @compute @workgroup_size(num_lanes)
-fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>) {
+fn main(
+  @builtin(local_invocation_index) lane: u32,
+  @builtin(workgroup_id) group: vec3<u32>,
+#if is_any_row
+  @builtin(num_workgroups) num_groups: vec3<u32>,
+#endif
+) {
+#if is_any_row
+  let row = num_groups.z - 1u;
+  if (group.z < row) {
+    return;
+  }
+#else
+  let row = 0u;
+#endif
   let flags = sampling[0].flags;
   let k4 = group.x * num_lanes + lane;
   // Lanes behind the last token have none to look at.
@@ -42,7 +57,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
   var x = vec4(0.0);
   var y = vec4(0.0);
   if (num_own > 0u) {
-    x = logits[logits_offset + k4];
+    x = logits[logits_offset + row * logits_stride + k4];
     y = x;
     if ((flags & uses_counts) != 0u) {
       y = penalised(y, counts[k4]);

@@ -121,7 +121,8 @@ export async function createProgram(
     pass.setBindGroup(0, bindGroup);
     if (typeof grid === 'function') {
       const [x, y, z] = grid(step);
-      pass.dispatchWorkgroups(x, y, z);
+      // A kernel may have nothing to do in a step.
+      if (x * y * z > 0) pass.dispatchWorkgroups(x, y, z);
     } else {
       pass.dispatchWorkgroupsIndirect(grid, 0);
     }

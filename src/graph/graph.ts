@@ -263,26 +263,32 @@ export type AddOp = OpRecord<'add', { a: Tensor; b: Tensor }, object, object, Ou
 /** out [1, cols] = x[step.rows - 1]: the row whose logits choose the next token. */
 export type LastRowOp = OpRecord<'lastRow', { x: Tensor }, object, object, Out>;
 /**
- * First half of choosing a token: penalties and logit bias on logits [1, vocab], out = scaled logits, and a summary of
- * each block of `blockSize` tokens. The temperature enters the summaries only; it divides differences, not logits.
+ * First half of choosing a token: penalties and logit bias on a row of logits [rows, vocab], out = scaled logits, and a summary of
+ * each block of `blockSize` tokens. The temperature enters the summaries only; it divides differences, not logits. `row`: see
+ * samplePick.
  */
 export type SampleScaleOp = OpRecord<
   'sampleScale',
   { logits: Tensor; sampling: Tensor; counts: Tensor; bias: Tensor },
   object,
-  { blockSize: number },
+  { blockSize: number; row: number | undefined },
   { scaled: Tensor; blocks: Tensor }
 >;
 /**
  * Second half: temperature, top-k, top-p, min-p, the draw; writes the id to `token` (where the next step's embedding reads
  * it), counts it, and writes to `result` for the host. `logits` only tell the model's own probability of the token.
+ *   Logits [rows, vocab] and results [rows, 16] have a row for each of the step, and `row` tells which; undefined: they have
+ *   one, of the step's last row. The token will stand `ahead` positions behind, and its draw depends on that and the seed alone.
+ *   With `tokens` u32 [rows], the tokens of all rows but the first are guesses: row r samples only if row r - 1 sampled
+ *   exactly tokens[r]; else its result says that it was skipped, and nothing else changes.
+ *   Without `counts` the token is not counted.
  */
 export type SamplePickOp = OpRecord<
   'samplePick',
-  { logits: Tensor; scaled: Tensor; blocks: Tensor; sampling: Tensor },
+  { logits: Tensor; scaled: Tensor; blocks: Tensor; sampling: Tensor; tokens?: Tensor },
   object,
-  { blockSize: number },
-  { token: Tensor; counts: Tensor; result: Tensor }
+  { blockSize: number; row: number | undefined; ahead: number },
+  { token: Tensor; counts?: Tensor; result: Tensor }
 >;
 
 export type Op =
@@ -393,6 +399,20 @@ export function viewColumns(x: Tensor, begin: number, dims: readonly number[]): 
   return view;
 }
 
+/** A view of row `row` of x. */
+export function viewRow(x: Tensor, row: number): Tensor {
+  if (row >= x.shape[0]!) throw new ShapeError(`${x.name}: row ${row} was asked of ${x.shape[0]}`);
+  const view: Tensor = {
+    ...x,
+    id: x.graph.tensors.length,
+    shape: [1, ...x.shape.slice(1)],
+    offset: x.offset + row * x.rowStride,
+    base: baseOf(x),
+  };
+  x.graph.tensors.push(view);
+  return view;
+}
+
 /** A tensor that outlives the step (a cache, a token id, sampler state): the same name gives the same tensor within a graph, and the same buffer across programs. */
 export function sessionTensor(graph: Graph, name: string, shape: readonly number[], dtype: DType): Tensor {
   const known = graph.tensors.find((t) => t.lifetime === 'session' && t.name === name && !t.base);
@@ -407,7 +427,8 @@ export function record<O extends Op>(graph: Graph, op: O): O {
 /** Tensors an op reads, views resolved by the caller. */
 export const opInputs = (op: Op): Tensor[] =>
   Object.values(op.inputs).filter((t): t is Tensor => t !== undefined);
-export const opOutputs = (op: Op): Tensor[] => Object.values(op.outputs);
+export const opOutputs = (op: Op): Tensor[] =>
+  Object.values(op.outputs).filter((t): t is Tensor => t !== undefined);
 export const opWeights = (op: Op): Weight[] =>
   Object.values(op.weights as Record<string, Weight | undefined>).filter((w): w is Weight => w !== undefined);
 

@@ -1,6 +1,13 @@
 import { expect, test } from 'vitest';
-import { distribution, draw, penalise, type SampleRules, uniformAt } from '../reference/sample.ts';
-import { freshSeed, randomNormal, seededRandom } from './harness.ts';
+import {
+  distribution,
+  draw,
+  penalise,
+  type SampleRules,
+  sampleRows,
+  uniformAt,
+} from '../reference/sample.ts';
+import { freshSeed, POISON, randomNormal, seededRandom } from './harness.ts';
 import { probabilities, runSampler, type SampleInput, type SampleOutcome } from './sampler.ts';
 
 const OFF: SampleRules = {
@@ -214,6 +221,112 @@ test('the same seed and position give the same token, however the position is re
   expect(again.results.map((r) => r.token)).toEqual([results[5]!.token, results[5]!.token]);
   const other = await runSampler({ logits, params: { ...params, seed: 4 } }, positions(100));
   expect(other.results.map((r) => r.token)).not.toEqual(results.map((r) => r.token));
+});
+
+/** What `runSampler` needs to sample behind rows of random logits, some of them near a tie. */
+function randomRows(random: () => number, numRows: number, rules: Partial<SampleRules>) {
+  const vocab = 257;
+  const rows = Array.from({ length: numRows }, () => randomNormal(random, vocab, 2));
+  const anyIds = (): number[] => Array.from({ length: 9 }, () => Math.floor(random() * vocab));
+  const params = rulesWith(rules, Math.floor(random() * 2 ** 53));
+  return {
+    vocab,
+    rows,
+    params,
+    position: Math.floor(random() * 1e5),
+    promptIds: anyIds(),
+    outputIds: anyIds(),
+  };
+}
+
+const flat = (rows: readonly Float32Array[]): number[] => rows.flatMap((row) => [...row]);
+
+test.each([
+  ['greedy', { temperature: 0 }],
+  ['greedy with penalties', { temperature: 0, repetitionPenalty: 1.3, frequencyPenalty: 0.7 }],
+  ['drawn', { temperature: 0.9, topK: 40, topP: 0.9, presencePenalty: 1, frequencyPenalty: 0.3 }],
+])(
+  'rows behind guesses sample what one after another would, up to the first wrong guess: %s',
+  async (_, rules) => {
+    const seed = freshSeed();
+    const random = seededRandom(seed);
+    for (const numRows of [1, 2, 5, 8]) {
+      const { vocab, rows, params, position, promptIds, outputIds } = randomRows(random, numRows, rules);
+      const counted = { params, promptIds };
+      const alone: SampleOutcome[] = [];
+      const tokens = (): number[] => alone.map((o) => o.token);
+      for (const [row, logits] of rows.entries()) {
+        const before = { outputIds: [...outputIds, ...tokens()] };
+        alone.push(
+          await runSampler({ ...counted, ...before, logits }, [{ position: position + row, rows: 1 }]),
+        );
+      }
+      for (const numRight of new Set([0, Math.floor(numRows / 2), numRows - 1])) {
+        const label = `${numRight} of ${numRows - 1} guesses right, seed ${seed}`;
+        // Right guesses behind the wrong one change nothing.
+        const guesses = tokens().slice(0, -1);
+        if (numRight < guesses.length) guesses[numRight] = (guesses[numRight]! + 1) % vocab;
+        const input = { ...counted, outputIds, logits: flat(rows), guesses };
+        const { results, counts, token } = await runSampler(input, [{ position, rows: numRows }]);
+        const wanted = alone.slice(0, numRight + 1);
+        expect(results.slice(0, numRight + 1), label).toEqual(wanted.map((o) => o.results[0]));
+        expect(
+          results.map((r) => r.isSkipped),
+          label,
+        ).toEqual(rows.map((_, row) => row > numRight));
+        expect(counts, label).toEqual(wanted.at(-1)!.counts);
+        expect(token, label).toBe(wanted.at(-1)!.token);
+        if (params.temperature === 0) {
+          const reference = sampleRows(rows, guesses, params, position + 1, promptIds, outputIds);
+          expect(
+            wanted.map((o) => o.token),
+            label,
+          ).toEqual(reference);
+        }
+      }
+    }
+  },
+);
+
+test('rows that a step does not have sample nothing', async () => {
+  const { rows, params } = randomRows(seededRandom(freshSeed()), 4, { temperature: 0 });
+  const tokens = sampleRows(rows, [], params, 1);
+  const guesses = [tokens[0]!, 3, 3];
+  const { results } = await runSampler({ logits: flat(rows), params, guesses }, [{ position: 0, rows: 2 }]);
+  expect(results.map((r) => r.position)).toEqual([1, 2, POISON, POISON]);
+});
+
+test("NaN behind a right guess is reported and ends the rows; behind a wrong one it is nobody's", async () => {
+  const { vocab, rows, params } = randomRows(seededRandom(freshSeed()), 3, { temperature: 0 });
+  rows[1]![5] = Number.NaN;
+  const right = rows[0]!.indexOf(Math.max(...rows[0]!));
+  const sampled = (guess: number) =>
+    runSampler({ logits: flat(rows), params, guesses: [guess, 0] }, [{ position: 0, rows: 3 }]);
+  const reported = await sampled(right);
+  expect(reported.results.map((r) => [r.isFinite, r.isSkipped])).toEqual([
+    [true, false],
+    [false, false],
+    [true, true],
+  ]);
+  expect(reported.token).toBe(right);
+  expect(reported.counts.reduce((a, b) => a + b, 0)).toBe(1);
+  const unseen = await sampled((right + 1) % vocab);
+  expect(unseen.results.map((r) => r.isFinite)).toEqual([true, true, true]);
+  expect(unseen.token).toBe(right);
+});
+
+test('a draft is what would be sampled from its logits one position on, and is not counted', async () => {
+  const seed = freshSeed();
+  const random = seededRandom(seed);
+  for (const rules of [{ temperature: 0 }, { temperature: 1.2, topP: 0.9, frequencyPenalty: 0.5 }]) {
+    const { rows, params, position, outputIds } = randomRows(random, 1, rules);
+    const input = { logits: rows[0]!, params, outputIds };
+    const draft = await runSampler({ ...input, isDraft: true }, [{ position: position - 2, rows: 3 }]);
+    const next = await runSampler(input, [{ position: position + 1, rows: 1 }]);
+    expect(draft.results, `seed ${seed}`).toEqual(next.results);
+    expect(draft.token).toBe(next.token);
+    expect(draft.counts.reduce((a, b) => a + b, 0)).toBe(outputIds.length);
+  }
 });
 
 /** Chi-square of counts against what is expected, as standard deviations of a normal variable (Wilson and Hilferty). */

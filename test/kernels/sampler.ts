@@ -13,13 +13,17 @@ import { buildSources, chooseVariant } from '../../src/engine/program.ts';
 import { readBuffer } from '../../src/gpu/buffers.ts';
 import type { KernelTable, Step } from '../../src/gpu/kernel.ts';
 import {
+  baseOf,
   createGraph,
   createTensor,
+  type SamplePickOp,
   type SampleScaleOp,
+  sessionTensor,
   type Tensor,
   tensorBytes,
+  viewRow,
 } from '../../src/graph/graph.ts';
-import { sample } from '../../src/graph/ops.ts';
+import { sample, sampleDraft, sampleRows } from '../../src/graph/ops.ts';
 import { POISON, testDevice } from './harness.ts';
 
 const RESULT_BYTES = 4 * NUM_RESULT_WORDS;
@@ -30,10 +34,14 @@ export interface SampleInput {
   promptIds?: readonly number[];
   outputIds?: readonly number[];
   bias?: ArrayLike<number>;
+  /** Logits are of 1 + so many rows, and these are the tokens of the rows behind the first. */
+  guesses?: readonly number[];
+  /** What is sampled is a draft: the guess of the next step's second row. */
+  isDraft?: boolean;
 }
 
 export interface SampleOutcome {
-  /** One result per step. */
+  /** One result per step, or of every row with guesses. */
   results: SampleResult[];
   /** After the last step. */
   scaled: Float32Array;
@@ -59,18 +67,26 @@ export async function runSampler(
   input: SampleInput,
   steps: readonly Step[] = [{ position: 0, rows: 1 }],
 ): Promise<SampleOutcome> {
-  const vocab = input.logits.length;
+  const { guesses, isDraft } = input;
+  const rows = 1 + (guesses?.length ?? 0);
+  const vocab = input.logits.length / rows;
   const gpu = await testDevice();
   const { device, buffers } = gpu;
   const graph = createGraph(() => {
     throw new Error('a sampler has no weights');
   });
-  const logits = createTensor(graph, [1, vocab], { name: 'logits' });
-  sample(logits);
+  const logits = createTensor(graph, [rows, vocab], { name: 'logits' });
+  if (guesses) {
+    sampleRows(logits, sessionTensor(graph, 'tokens', [rows], 'u32'));
+  } else if (isDraft) {
+    sampleDraft(logits, viewRow(sessionTensor(graph, 'tokens', [2], 'u32'), 1));
+  } else {
+    sample(logits);
+  }
   const made: GPUBuffer[] = [];
   try {
     const byTensor = new Map<Tensor, GPUBuffer>();
-    for (const tensor of graph.tensors) {
+    for (const tensor of graph.tensors.filter((t) => !t.base)) {
       const poison = new Uint32Array(Math.ceil(Math.max(tensorBytes(tensor), 16) / 16) * 4).fill(POISON);
       const buffer = buffers.storage(tensor.name, poison.byteLength);
       device.queue.writeBuffer(buffer, 0, poison);
@@ -79,7 +95,12 @@ export async function runSampler(
     }
     const named = (name: string): GPUBuffer => byTensor.get(graph.tensors.find((t) => t.name === name)!)!;
     const { bias } = input;
-    device.queue.writeBuffer(named('logits'), 0, Float32Array.from(input.logits));
+    const { rowStride } = logits;
+    for (let row = 0; row < rows; row++) {
+      const values = Array.from({ length: vocab }, (_, id) => input.logits[row * vocab + id]!);
+      device.queue.writeBuffer(named('logits'), 4 * row * rowStride, Float32Array.from(values));
+    }
+    if (guesses) device.queue.writeBuffer(named('tokens'), 4, Uint32Array.from(guesses));
     device.queue.writeBuffer(
       named('sampling'),
       0,
@@ -88,7 +109,8 @@ export async function runSampler(
     device.queue.writeBuffer(named('counts'), 0, packCounts(vocab, input.promptIds ?? [], input.outputIds));
     if (bias) device.queue.writeBuffer(named('bias'), 0, Float32Array.from(bias));
     const uniform = buffers.uniform('step', 16);
-    const results = buffers.storage('results', RESULT_BYTES * steps.length);
+    const stepBytes = RESULT_BYTES * rows;
+    const results = buffers.storage('results', stepBytes * steps.length);
     made.push(uniform, results);
 
     const table = { sampleScale, samplePick } as unknown as KernelTable;
@@ -97,7 +119,7 @@ export async function runSampler(
         const { source } = buildSources(chooseVariant(table, op, gpu.traits), op, gpu.traits)[0]!;
         const { pipeline, layout } = await gpu.pipeline(source, op.kind);
         const tensors = Object.values(source.bindings).map(
-          (b) => byTensor.get((b as { tensor: Tensor }).tensor)!,
+          (b) => byTensor.get(baseOf((b as { tensor: Tensor }).tensor))!,
         );
         const bindGroup = device.createBindGroup({
           layout,
@@ -114,10 +136,13 @@ export async function runSampler(
       for (const { pipeline, bindGroup, grid } of dispatches) {
         pass.setPipeline(pipeline);
         pass.setBindGroup(0, bindGroup);
-        if (typeof grid === 'function') pass.dispatchWorkgroups(...grid(step));
+        if (typeof grid !== 'function') throw new Error('the sampler knows its grids');
+        const [x, y, z] = grid(step);
+        if (x * y * z > 0) pass.dispatchWorkgroups(x, y, z);
       }
       pass.end();
-      encoder.copyBufferToBuffer(named('result'), 0, results, RESULT_BYTES * i, RESULT_BYTES);
+      const pick = graph.ops.at(-1) as SamplePickOp;
+      encoder.copyBufferToBuffer(byTensor.get(pick.outputs.result)!, 0, results, stepBytes * i, stepBytes);
       device.queue.submit([encoder.finish()]);
     });
     const error = await device.popErrorScope();
@@ -127,12 +152,12 @@ export async function runSampler(
     const words = await read(results);
     const scaled = await read(byTensor.get((graph.ops[0] as SampleScaleOp).outputs.scaled)!);
     return {
-      results: steps.map((_, i) =>
+      results: Array.from({ length: rows * steps.length }, (_, i) =>
         unpackResult(words.subarray(NUM_RESULT_WORDS * i, NUM_RESULT_WORDS * (i + 1))),
       ),
       scaled: new Float32Array(scaled.buffer).slice(0, vocab),
       counts: (await read(named('counts'))).slice(0, vocab),
-      token: (await read(named('token')))[0]!,
+      token: isDraft ? (await read(named('tokens')))[1]! : (await read(named('token')))[0]!,
     };
   } finally {
     made.forEach((buffer) => {

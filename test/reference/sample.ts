@@ -71,6 +71,31 @@ export function draw(probs: Float64Array, uniform: number): number {
   return last;
 }
 
+/**
+ * Tokens sampled behind rows of logits, the first at `position`: row by row, each by the rules and with the tokens before it
+ * counted, as long as what was sampled is what `guesses` says of the next row.
+ */
+export function sampleRows(
+  rows: readonly ArrayLike<number>[],
+  guesses: readonly number[],
+  rules: SampleRules & { seed: number },
+  position: number,
+  promptIds: readonly number[] = [],
+  outputIds: readonly number[] = [],
+): number[] {
+  const tokens: number[] = [];
+  for (const [i, logits] of rows.entries()) {
+    const x = penalise(logits, rules, promptIds, [...outputIds, ...tokens]);
+    const token =
+      rules.temperature === 0
+        ? x.indexOf(Math.max(...x))
+        : draw(distribution(x, rules), uniformAt(rules.seed, position + i));
+    tokens.push(token);
+    if (token !== guesses[i]) break;
+  }
+  return tokens;
+}
+
 /** The uniform number of a draw, 32 bits in [0, 1): the first word of pcg4d(seed, position, 0). */
 export function uniformAt(seed: number, position: number): number {
   const v = [seed >>> 0, Math.floor(seed / 2 ** 32) >>> 0, position, 0].map(
