@@ -23,6 +23,7 @@ const HARMLESS = new Set([
   'model_type',
   'pad_token_id',
   'pretraining_tp',
+  'quantization_config',
   'router_aux_loss_coef',
   'seq_aux',
   'sliding_window',

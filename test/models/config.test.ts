@@ -34,6 +34,7 @@ describe('config.json', () => {
     { rope_scaling: null },
     { _name_or_path: 'x' },
     { layer_types: ['full_attention'] },
+    { quantization_config: { quant_method: 'fp8', weight_block_size: [128, 128] } },
   ])('with %j, which does not change the arithmetic, is accepted', (change) => {
     expect(() => readConfig(change)).not.toThrow();
   });
