@@ -6,11 +6,17 @@ import { splitConsts, splitFile } from './split.ts';
 const body = wgslFile('kernels/attention/attend-merge.wgsl', attendMergeText);
 
 const THREADS = 128;
+/** Where values are so long that THREADS are one slot. */
+const MAX_THREADS = 256;
+
+function numSlots(vVec4s: number): number {
+  return Math.floor((2 * vVec4s > THREADS ? MAX_THREADS : THREADS) / vVec4s);
+}
 
 export const attendMerge: readonly KernelVariant<'attendMerge'>[] = [
   {
     name: 'slots',
-    when: (op) => op.outputs.out.shape[1]! / op.inputs.partials.shape[1]! / 4 <= THREADS,
+    when: (op) => op.outputs.out.shape[1]! / op.inputs.partials.shape[1]! / 4 <= MAX_THREADS,
     build(op) {
       const { partials } = op.inputs;
       const { out } = op.outputs;
@@ -22,7 +28,7 @@ export const attendMerge: readonly KernelVariant<'attendMerge'>[] = [
         consts: {
           ...splitConsts(op.attrs),
           v_vec4s: vVec4s,
-          num_slots: Math.floor(THREADS / vVec4s),
+          num_slots: numSlots(vVec4s),
           width: partials.shape[3]! / 4,
           partials_stride: partials.rowStride / 4,
           out_offset: out.offset / 4,

@@ -1,9 +1,14 @@
-/** @file `attendSplit`: attention of few rows, each split of the context by a workgroup of its own. */
+/**
+ * @file `attendSplit`: attention of few rows, each split of the context by workgroups of its own: by streams of positions
+ * as long as a kv head has few queries and memory is the limit, and in tiles like `attend` where values are so long (latent
+ * attention, all heads on one cache) that arithmetic is.
+ */
 import { type DeviceTraits, f32, type KernelVariant, wgslFile } from '../../src/gpu/kernel.ts';
 import type { AttendSplitOp } from '../../src/graph/graph.ts';
 import attendSplitText from './attend-split.wgsl?raw';
 import { cacheReader } from './cache.ts';
 import { numSplits, splitConsts, splitFile } from './split.ts';
+import { MAX_SQUARE_V_DIM, tileSource } from './tile.ts';
 
 const body = wgslFile('kernels/attention/attend-split.wgsl', attendSplitText);
 
@@ -18,7 +23,7 @@ const MAX_BLOCK_QUERIES = 4;
 export const attendSplit: readonly KernelVariant<'attendSplit'>[] = [
   {
     name: 'streams',
-    when: (op, device) => tileOf(op, device) !== undefined,
+    when: (op, device) => op.inputs.values.shape[2]! <= MAX_SQUARE_V_DIM && tileOf(op, device) !== undefined,
     build(op, { device }) {
       const { q, keys, values } = op.inputs;
       const { partials } = op.outputs;
@@ -33,14 +38,12 @@ export const attendSplit: readonly KernelVariant<'attendSplit'>[] = [
         aliases: { cache_unit: cache.type },
         consts: {
           ...splitConsts(op.attrs),
+          ...cache.consts,
           num_queries: tile.numQueries,
           block_queries: tile.blockQueries,
           num_streams: tile.numStreams,
           num_floats: tile.numFloats,
           group_heads: groupHeads,
-          num_kv_heads: numKvHeads,
-          k_units: keys.shape[2]! / 4 / cache.vec4s,
-          v_units: values.shape[2]! / 4 / cache.vec4s,
           scale: f32(op.attrs.scale * Math.LOG2E),
           q_offset: q.offset / 4,
           q_stride: q.rowStride / 4,
@@ -58,6 +61,20 @@ export const attendSplit: readonly KernelVariant<'attendSplit'>[] = [
           numKvHeads,
           Math.ceil((step.rows * groupHeads) / tile.numQueries),
         ],
+      };
+    },
+  },
+  {
+    name: 'tile',
+    when: () => true,
+    build(op) {
+      const { numTiles, numKvHeads, ...source } = tileSource(op, op.outputs.partials);
+      return {
+        ...source,
+        parts: [...(source.parts ?? []), splitFile],
+        flags: { ...source.flags, partial: true },
+        consts: { ...source.consts, ...splitConsts(op.attrs) },
+        grid: (step) => [numSplits(op.attrs, step), numKvHeads, numTiles(step.rows)],
       };
     },
   },

@@ -9,11 +9,11 @@
 //   3. v_units neighbouring lanes share a stream: a query, and every num_streams-th of its positions. They keep the largest
 //      score so far, the sum of exponentials, and a unit of the weighted sum of values each.
 // In the end the streams of a query are brought to one scale and added in order.
-// Layout: q rows of heads; caches [capacity, kv_heads, dim] in units of cache_vec4s vec4; partials rows of
-// [heads, max_splits, width]. Offsets and strides of q in vec4.
-// Expects: num_queries, block_queries (a divisor of num_queries), group_heads, num_kv_heads, k_units, v_units (units per
-// head), num_streams (of a query), num_floats (size of `floats`), scale (with log2 e), q_offset, q_stride,
-// partials_stride, width; alias cache_unit (a load); parts cache.wgsl and split.wgsl; q, keys, values, partials.
+// Layout: q rows of heads; caches as in cache.wgsl; partials rows of [heads, max_splits, width]. Offsets and strides of q
+// in vec4.
+// Expects: num_queries, block_queries (a divisor of num_queries), group_heads, num_streams (of a query), num_floats (size
+// of `floats`), scale (with log2 e), q_offset, q_stride, partials_stride, width; alias cache_unit (a load); parts
+// cache.wgsl and split.wgsl; q, keys, values, partials.
 
 const threads = 256u;
 const tile_keys = 64u;
@@ -66,7 +66,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let part = lane % parts;
     let key = lane / parts;
     if (begin + key < split_end) {
-      let key_begin = ((begin + key) * num_kv_heads + kv_head) * k_units;
+      let key_begin = keys_begin(begin + key, kv_head);
       for (var block = 0u; block < count; block += block_queries) {
         var scores = array<f32, block_queries>();
         for (var k_unit = part; k_unit < part + part_units * parts; k_unit += parts) {
@@ -95,7 +95,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       var loaded = array<cache_unit, batch>();
       for (var i = 0u; i < batch; i++) {
         let clamped = min(position + i * num_streams, end - 1u);
-        loaded[i] = values[(clamped * num_kv_heads + kv_head) * v_units + unit];
+        loaded[i] = values[values_begin(clamped, kv_head) + unit];
       }
       for (var i = 0u; i < batch; i++) {
         if (position + i * num_streams < end) {

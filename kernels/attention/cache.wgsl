@@ -1,5 +1,7 @@
-// Reading the cache: one load, as `cache_vec4s` vec4 of values.
-// Expects: flags cache_f16 and cache_wide (8 values to a load: dims are multiples of 8).
+// Reading the cache: where a head begins, and one load, a unit, as `cache_vec4s` vec4 of values.
+// Layout: rows (positions) of kv heads; offsets and strides in units. Values may lie within the rows of the keys.
+// Expects: k_units, v_units (units per head), keys_offset, keys_stride, values_offset, values_stride; flags cache_f16 and
+// cache_wide (8 values to a unit: everything is a multiple of 8).
 #if cache_wide
 const cache_vec4s: u32 = 2u;
 
@@ -22,3 +24,11 @@ fn unpack(x: vec4<f32>) -> array<vec4<f32>, cache_vec4s> {
   return array(x);
 }
 #endif
+
+fn keys_begin(position: u32, kv_head: u32) -> u32 {
+  return keys_offset + position * keys_stride + kv_head * k_units;
+}
+
+fn values_begin(position: u32, kv_head: u32) -> u32 {
+  return values_offset + position * values_stride + kv_head * v_units;
+}

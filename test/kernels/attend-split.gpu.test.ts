@@ -40,6 +40,27 @@ describe.each(shapes)(
   },
 );
 
+/** One latent of headDim for all heads, its first `rank` values the values: the last with the head sizes of DeepSeek-V3. */
+const latents: (HeadShape & { rank: number; recorded: number })[] = [
+  { headDim: 44, rank: 36, group: 3, kvHeads: 1, dtype: 'f32', recorded: 2 },
+  { headDim: 40, rank: 24, group: 5, kvHeads: 1, dtype: 'f16', recorded: 1 },
+  { headDim: 300, rank: 292, group: 2, kvHeads: 1, dtype: 'f16', recorded: 3 },
+  { headDim: 576, rank: 512, group: 128, kvHeads: 1, dtype: 'f16', recorded: 1 },
+];
+
+describe.each(latents)(
+  '$group heads share a latent of $headDim with values of $rank, $dtype cache, $recorded rows',
+  (shape) => {
+    test.each([3, 64, 150])('a context of %i tokens', async (context) => {
+      const { recorded } = shape;
+      const c = caseOf(shape, { rows: recorded, position: context - recorded, recorded });
+      const inputs = randomInputs(c);
+      const twin = twinOf(c, inputs);
+      for (const outcome of await runSplitAndMerge(c, inputs, splits)) expectAttention(c, twin, outcome);
+    });
+  },
+);
+
 test('a context too long for the number of splits has longer splits', async () => {
   for (const context of [320, 321, 901]) {
     const c = caseOf(shapes[0]!, { rows: 1, position: context - 1 });

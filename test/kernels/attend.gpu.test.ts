@@ -29,6 +29,34 @@ describe.each(shapes)('$group heads share each of $kvHeads kv heads of $headDim,
   });
 });
 
+/** One latent of headDim for all heads, its first `rank` values the values: the last with the head sizes of DeepSeek-V3. */
+const latents: (HeadShape & { rank: number })[] = [
+  { group: 3, kvHeads: 1, headDim: 44, rank: 36, dtype: 'f32' },
+  { group: 5, kvHeads: 1, headDim: 40, rank: 24, dtype: 'f16' },
+  { group: 2, kvHeads: 1, headDim: 300, rank: 292, dtype: 'f16' },
+  { group: 128, kvHeads: 1, headDim: 576, rank: 512, dtype: 'f16' },
+];
+
+describe.each(latents)(
+  '$group heads share a latent of $headDim with values of $rank, $dtype cache',
+  (shape) => {
+    const few = shape.group > 5;
+    test.each(
+      few
+        ? [{ rows: 3, position: 40 }]
+        : [
+            { rows: 5, position: 0, recorded: 8 },
+            { rows: 33, position: 50 },
+          ],
+    )('$rows rows at position $position see exactly what stands before them', async (step) => {
+      const c = caseOf(shape, step);
+      const inputs = randomInputs(c);
+      const twin = twinOf(c, inputs);
+      for (const outcome of await runAttend(c, inputs)) expectAttention(c, twin, outcome);
+    });
+  },
+);
+
 test('scores of ten thousand do not overflow', async () => {
   const c = caseOf(shapes[0]!, { rows: 37, position: 60 });
   const inputs = randomInputs(c, 10_000);
@@ -37,16 +65,19 @@ test('scores of ten thousand do not overflow', async () => {
   for (const outcome of await runAttend(c, inputs)) expectAttention(c, twin, outcome);
 });
 
-test.each([0, 31, 32, 45])(
-  'NaN in the key at position %i shows in every row that sees it, and in no other',
-  async (at) => {
-    const c = caseOf(shapes[0]!, { rows: 30, position: 20 });
-    const inputs = randomInputs(c);
-    // The first of two kv heads only.
-    inputs.keys[at * c.kvHeads * c.headDim + 3] = Number.NaN;
-    const twin = twinOf(c, inputs);
-    const missing = Array.from(twin.out, Number.isNaN);
-    expect(missing.filter(Boolean)).toHaveLength(Math.min(30, 50 - at) * c.headDim);
-    for (const outcome of await runAttend(c, inputs)) expectAttention(c, twin, outcome);
-  },
-);
+describe.each(['keys', 'values'] as const)('NaN in %s', (role) => {
+  test.each([0, 31, 32, 45])(
+    'at position %i shows in every row that sees it, and in no other',
+    async (at) => {
+      const c = caseOf(shapes[0]!, { rows: 30, position: 20 });
+      const inputs = randomInputs(c);
+      // The first of two kv heads only.
+      inputs[role][at * c.kvHeads * c.headDim + 3] = Number.NaN;
+      const twin = twinOf(c, inputs);
+      const missing = Array.from(twin.out, Number.isNaN);
+      const numColumns = role === 'keys' ? c.headDim : 1;
+      expect(missing.filter(Boolean)).toHaveLength(Math.min(30, 50 - at) * numColumns);
+      for (const outcome of await runAttend(c, inputs)) expectAttention(c, twin, outcome);
+    },
+  );
+});

@@ -4,7 +4,14 @@ import { attend } from '../../kernels/attention/attend.ts';
 import { attendMerge } from '../../kernels/attention/attend-merge.ts';
 import { attendSplit } from '../../kernels/attention/attend-split.ts';
 import type { Step } from '../../src/gpu/kernel.ts';
-import { createTensor, type Graph, record, type Tensor } from '../../src/graph/graph.ts';
+import {
+  createTensor,
+  type Graph,
+  record,
+  sessionTensor,
+  type Tensor,
+  viewColumns,
+} from '../../src/graph/graph.ts';
 import * as ops from '../../src/graph/ops.ts';
 import { type Attention, type AttentionShape, attend as attendTwin } from '../reference/attend.ts';
 import {
@@ -22,8 +29,13 @@ export interface HeadShape {
   group: number;
   kvHeads: number;
   headDim: number;
+  /** A latent cache: values are the first `rank` of the headDim values of a key. */
+  rank?: number;
   dtype: 'f16' | 'f32';
 }
+
+/** Values of a head of the cache's values. */
+export const vDimOf = (shape: HeadShape): number => shape.rank ?? shape.headDim;
 
 export interface Case extends HeadShape, Step {
   /** Rows the op is recorded for, at least those of the step. */
@@ -51,11 +63,12 @@ export function randomInputs(c: Case, scoreScale = 1): Inputs {
   const random = seededRandom(c.seed);
   const cached = (c.position + c.rows) * c.kvHeads * c.headDim;
   const stored = (x: Float32Array) => (c.dtype === 'f16' ? x.map((v) => f16Value(f16Bits(v))) : x);
-  return {
-    q: randomNormal(random, c.rows * c.kvHeads * c.group * c.headDim, scoreScale),
-    keys: stored(randomNormal(random, cached)),
-    values: stored(randomNormal(random, cached)),
-  };
+  const q = randomNormal(random, c.rows * c.kvHeads * c.group * c.headDim, scoreScale);
+  const keys = stored(randomNormal(random, cached));
+  const values = c.rank
+    ? keys.filter((_, i) => i % c.headDim < vDimOf(c))
+    : stored(randomNormal(random, cached));
+  return { q, keys, values };
 }
 
 export const shapeOf = (c: Case): AttentionShape => ({
@@ -65,7 +78,7 @@ export const shapeOf = (c: Case): AttentionShape => ({
   heads: c.kvHeads * c.group,
   kvHeads: c.kvHeads,
   kDim: c.headDim,
-  vDim: c.headDim,
+  vDim: vDimOf(c),
 });
 
 export const twinOf = (c: Case, { q, keys, values }: Inputs): Attention =>
@@ -76,7 +89,9 @@ function recordInputs(graph: Graph, c: Case): { q: Tensor; cache: ops.KvCache } 
   const heads = c.kvHeads * c.group;
   const wide = createTensor(graph, [c.recorded, (heads + 1) * c.headDim]);
   const [, q] = ops.splitHeads(wide, [1, heads], c.headDim);
-  return { q: q!, cache: ops.kvCache(graph, 0, CAPACITY, c.kvHeads, c.headDim, c.dtype) };
+  if (!c.rank) return { q: q!, cache: ops.kvCache(graph, 0, CAPACITY, c.kvHeads, c.headDim, c.dtype) };
+  const keys = sessionTensor(graph, 'latent', [CAPACITY, 1, c.headDim], c.dtype);
+  return { q: q!, cache: { keys, values: viewColumns(keys, 0, [1, c.rank]) } };
 }
 
 export const runAttend = (c: Case, inputs: Inputs): Promise<Outcome[]> =>
@@ -95,7 +110,7 @@ export interface Splits {
 }
 
 /** Values in a partial result: the weighted sum, largest score, sum of exponentials, padding. */
-export const widthOf = (c: Case): number => Math.ceil((c.headDim + 2) / 4) * 4;
+export const widthOf = (c: Case): number => Math.ceil((vDimOf(c) + 2) / 4) * 4;
 
 export const runSplit = (c: Case, inputs: Inputs, { splitLength, maxSplits }: Splits): Promise<Outcome[]> =>
   runVariants(attendSplit, {
@@ -129,7 +144,7 @@ export async function runSplitAndMerge(c: Case, inputs: Inputs, splits: Splits):
           inputs: { partials: createTensor(graph, [c.recorded, heads, splits.maxSplits, widthOf(c)]) },
           weights: {},
           attrs: splits,
-          outputs: { out: createTensor(graph, [c.recorded, heads * c.headDim]) },
+          outputs: { out: createTensor(graph, [c.recorded, heads * vDimOf(c)]) },
         });
       },
       data: { partials: half.outputs.partials! },
@@ -153,7 +168,7 @@ export function expectAttention(c: Case, twin: Attention, { label, outputs }: Ou
   const wrong: string[] = [];
   for (let i = 0; i < found.length; i++) {
     const wanted = i < twin.out.length ? twin.out[i]! : Number.NaN;
-    const allowed = tolerance(twin.magnitude[i]!, twin.scoreMagnitude[Math.floor(i / c.headDim)]!);
+    const allowed = tolerance(twin.magnitude[i]!, twin.scoreMagnitude[Math.floor(i / vDimOf(c))]!);
     const isRight = Number.isNaN(wanted) ? Number.isNaN(found[i]) : Math.abs(found[i]! - wanted) <= allowed;
     if (!isRight) wrong.push(`${i} is ${found[i]}, wanted ${wanted} within ${allowed}`);
   }
