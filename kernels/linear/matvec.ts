@@ -59,7 +59,7 @@ export function matvec(
   const end = epilogue(product.ending);
   return {
     body,
-    parts: [weight.format.fragment, reduce, ...epilogueParts, matrixFile, product.matrixOf],
+    parts: [weight.format.fragment, reduce, ...epilogueParts, matrixFile, ...product.matrixParts],
     flags: {
       ...end.flags,
       norm: norm !== undefined,

@@ -19,7 +19,7 @@ export interface Product {
   /** Rows of x that go through one matrix. */
   readonly numRows: number;
   /** WGSL of `matrix_of(index: u32) -> Matrix`, and what it expects. */
-  readonly matrixOf: WgslFile;
+  readonly matrixParts: readonly WgslFile[];
   readonly consts: Readonly<Record<string, Const>>;
   readonly bindings?: Readonly<Record<string, Binding>>;
   readonly ending: Ending;
@@ -40,7 +40,7 @@ export function linearProduct(op: LinearOp, part: WeightPart): Product {
     matrixRows: part.rows,
     numMatrices: () => 1,
     numRows: x.shape[0]!,
-    matrixOf: wholePart,
+    matrixParts: [wholePart],
     consts: { part_begin: part.begin, x_offset: x.offset / 4 },
     ending: { out: op.outputs.out, activation: op.attrs.activation, bias, residual },
   };

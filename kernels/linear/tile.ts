@@ -85,7 +85,7 @@ export function tile(product: Product, shape: TileShape): KernelSource {
   return tileSource(
     {
       ...product,
-      rowParts: [product.matrixOf, tileRowsFile],
+      rowParts: [...product.matrixParts, tileRowsFile],
       grid: (step) => [Math.ceil(step.rows / rowsOf(shape)), columnTiles * product.numMatrices(step), 1],
     },
     shape,

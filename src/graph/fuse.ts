@@ -166,7 +166,7 @@ const foldCombine: Rule<'combineExperts'> = {
 };
 
 /** A tile of the grouped matmul of experts: rows for as many entries as an expert gets of a prefill step, roughly. */
-const EXPERT_TILE: EntryTiles = { tileRows: 32, tileCols: 64 };
+export const EXPERT_TILE: EntryTiles = { tileRows: 32, tileCols: 64 };
 
 /** Many rows: the entries of all rows are sorted by expert, so that an expert's weights are read once for a tile of them. */
 const groupByExpert: Rule<'route'> = {
