@@ -5,6 +5,7 @@
 import { mkdtemp, open, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { loadModel, type Model } from '../src/index.ts';
 import { folder, gpu } from '../src/node.ts';
 
@@ -91,7 +92,7 @@ async function writeCheckpoint(directory: string, numExperts: number): Promise<v
     await file.close();
   }
   await writeText(directory, 'config.json', JSON.stringify(configOf(numExperts)));
-  const tokenizer = folder(new URL('../examples/models/tiny-qwen3/', import.meta.url));
+  const tokenizer = folder(fileURLToPath(new URL('../examples/models/tiny-qwen3/', import.meta.url)));
   for (const name of ['tokenizer.json', 'tokenizer_config.json']) {
     await writeText(directory, name, new TextDecoder().decode(await tokenizer.readFile(name)));
   }

@@ -76,7 +76,7 @@ describe('a checkpoint that lacks a piece is refused before a byte of weights is
         { name, shape, dtype: 'BF16' as const, begin: 0, end: 2, file: 'model.safetensors' },
       ]),
     );
-    return () => plan(json, checkpointResolver(entries));
+    return () => plan(json, checkpointResolver({ config: json, tensors: entries }));
   };
   it('an expert', () => {
     const broken = planWith((t) => t.delete('model.layers.2.mlp.experts.7.up_proj.weight'));
