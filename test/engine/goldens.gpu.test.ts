@@ -3,6 +3,7 @@
  * the adapter. One line per fixture is printed: errors of hidden states and logits, greedy tokens that agree.
  */
 import { afterAll, describe, expect, inject, it } from 'vitest';
+import type { Inspected } from '../../src/engine/inspect.ts';
 import { openModel, type StartedModel, startModel } from '../../src/engine/load.ts';
 import type { LoadOptions } from '../../src/engine/types.ts';
 import { openDevice } from '../../src/gpu/device.ts';
@@ -22,7 +23,11 @@ import {
 const F32_BOUNDS = { logits: { maxAbs: 5e-4, relativeRms: 2e-5 }, hidden: 3e-4, embed: 0 };
 /** Max-abs and rms error of logits of transformers itself in float16, by fixture. */
 const HALF_PRECISION: Record<string, { maxAbs: number; rms: number }> = {
+  'deepseek-v3': { maxAbs: 0.049, rms: 0.0086 },
+  'deepseek-v3-noqlora': { maxAbs: 0.023, rms: 0.0045 },
   qwen2: { maxAbs: 0.04, rms: 0.0072 },
+  'qwen2-moe': { maxAbs: 0.42, rms: 0.018 },
+  'qwen3-moe': { maxAbs: 0.51, rms: 0.025 },
   'qwen3-dense': { maxAbs: 0.074, rms: 0.012 },
   'qwen3-dense-untied-yarn': { maxAbs: 0.083, rms: 0.013 },
 };
@@ -87,14 +92,26 @@ for (const { name, files, source } of fixtureFolders('goldens')) {
             logitsRms: 0,
             greedy: 0,
             wanted: 0,
+            draft: NO_DIFFERENCE,
+            routed: 0,
+            rerouted: 0,
+            isStrict: options.precision === 'f32',
           };
           for (const length of lengths) await compare(model, golden, `p${length}`, seen);
           lines.push(
             `${name} (${label}): hidden ${seen.hidden.maxAbs.toExponential(1)}, logits ${seen.logits.maxAbs.toExponential(1)} ` +
-              `(relative rms ${seen.logits.relativeRms.toExponential(1)}), greedy ${seen.greedy} of ${seen.wanted}`,
+              `(relative rms ${seen.logits.relativeRms.toExponential(1)}), greedy ${seen.greedy} of ${seen.wanted}` +
+              (seen.routed > 0 ? `, routed alike ${seen.routed - seen.rerouted} of ${seen.routed}` : '') +
+              (seen.draft === NO_DIFFERENCE
+                ? ''
+                : `, draft logits ${seen.draft.maxAbs.toExponential(1)} (relative rms ${seen.draft.relativeRms.toExponential(1)})`),
           );
           expect(seen.greedy).toBe(seen.wanted);
           if (options.precision === 'f32') {
+            // No stored decision is closer than 1e-4, which is beyond these bounds.
+            expect(seen.rerouted).toBe(0);
+            expect(seen.draft.maxAbs).toBeLessThanOrEqual(F32_BOUNDS.logits.maxAbs);
+            expect(seen.draft.relativeRms).toBeLessThanOrEqual(F32_BOUNDS.logits.relativeRms);
             expect(seen.embed.maxAbs).toBe(F32_BOUNDS.embed);
             expect(seen.hidden.maxAbs).toBeLessThanOrEqual(F32_BOUNDS.hidden);
             expect(seen.logits.maxAbs).toBeLessThanOrEqual(F32_BOUNDS.logits.maxAbs);
@@ -103,6 +120,7 @@ for (const { name, files, source } of fixtureFolders('goldens')) {
             const bound = HALF_PRECISION[name] ?? STRICTEST_HALF;
             expect(seen.logits.maxAbs).toBeLessThanOrEqual(bound.maxAbs);
             expect(seen.logitsRms).toBeLessThanOrEqual(bound.rms);
+            expect(seen.draft.maxAbs).toBeLessThanOrEqual(bound.maxAbs);
           }
         } finally {
           model.dispose();
@@ -124,6 +142,12 @@ interface Seen {
   logitsRms: number;
   greedy: number;
   wanted: number;
+  /** Logits of the module that drafts the token after next. */
+  draft: Difference;
+  /** Choices of experts that are compared, and those that differ. */
+  routed: number;
+  rerouted: number;
+  isStrict: boolean;
 }
 
 async function compare(
@@ -137,7 +161,16 @@ async function compare(
   const rows = at('rows').data;
   const numLayers = [...golden.keys()].filter((k) => k.startsWith(`${prompt}.hidden.layer`)).length;
   const layers = Array.from({ length: numLayers }, (_, l) => `model.layers.${l}`);
-  const names = ['model.embed_tokens', ...layers, 'model.norm', 'lm_head'];
+  const routed = [...golden.keys()].flatMap(
+    (key) => key.match(`^${prompt}\\.moe\\.layer(\\d+)\\.experts$`)?.[1] ?? [],
+  );
+  const names = [
+    'model.embed_tokens',
+    ...layers,
+    'model.norm',
+    'lm_head',
+    ...routed.flatMap((l) => [`model.layers.${l}.mlp.experts`, `model.layers.${l}.mlp.scales`]),
+  ];
   const greedy = golden.has(`${prompt}.greedy.tokens`) ? Array.from(at('greedy.tokens').data) : [];
   // The prompt and its greedy continuation at once, from nothing; short prompts also row by row, through the kernels of decoding.
   const whole = [...ids, ...greedy.slice(0, -1)];
@@ -155,7 +188,9 @@ async function compare(
     seen.hidden = worst(seen.hidden, differ('model.norm', rows, 'hidden.norm'));
     countLogits(differ('lm_head', rows, 'logits'), at('logits').data);
     if (greedy.length > 0) countLogits(differ('lm_head', last, 'greedy.logits'), at('greedy.logits').data);
+    for (const layer of routed) compareRouting(layer, found);
   }
+  if (golden.has(`${prompt}.mtp.rows`)) await compareDraft();
   if (greedy.length === 0) return;
   // The same tokens one after another, with the cache and the sampler.
   const generated: number[] = [];
@@ -163,6 +198,45 @@ async function compare(
   for await (const id of generation) generated.push(id);
   seen.wanted += greedy.length;
   seen.greedy += greedy.filter((id, i) => generated[i] === id).length;
+
+  /** Rows of what a layer's router chose, experts ascending, and with which weights. */
+  function compareRouting(layer: string, found: Map<string, Inspected>): void {
+    const path = `model.layers.${layer}.mlp`;
+    const { shape, data } = found.get(`${path}.experts`)!;
+    const k = shape[1];
+    // Words come back as the floats with their bits.
+    const experts = new Uint32Array(data.buffer);
+    const scales = found.get(`${path}.scales`)!.data;
+    const wanted = at(`moe.layer${layer}.experts`).data;
+    const wantedScales = at(`moe.layer${layer}.weights`).data;
+    Array.from(rows).forEach((position, r) => {
+      const slots = Array.from({ length: k }, (_, s) => position * k + s).sort(
+        (a, b) => experts[a]! - experts[b]!,
+      );
+      seen.routed++;
+      const isSame = slots.every((at, s) => experts[at] === wanted[r * k + s]);
+      if (!isSame) seen.rerouted++;
+      else if (seen.isStrict)
+        slots.forEach((at, s) => {
+          expect(Math.abs(scales[at]! - wantedScales[r * k + s]!)).toBeLessThanOrEqual(F32_BOUNDS.hidden);
+        });
+    });
+  }
+
+  async function compareDraft(): Promise<void> {
+    const module = `model.layers.${numLayers}`;
+    const head = `${module}.shared_head.head`;
+    const positions = at('mtp.rows').data;
+    for (const rowsAtOnce of ids.length <= 7 ? [2, PREFILL_ROWS] : [PREFILL_ROWS]) {
+      const found = await session.inspect(ids, [module, head], rowsAtOnce);
+      const of = (name: string, goldenName: string): Difference => {
+        const { shape, data } = found.get(name)!;
+        return difference(pickRows(data, shape[1], positions), at(goldenName).data);
+      };
+      seen.hidden = worst(seen.hidden, of(module, 'mtp.hidden'));
+      seen.draft = worst(seen.draft, of(head, 'mtp.logits'));
+    }
+  }
 
   function countLogits(d: Difference, reference: ArrayLike<number>): void {
     const rms = Math.sqrt(Array.from(reference).reduce((sum, v) => sum + v * v, 0) / reference.length);
