@@ -1,10 +1,11 @@
-/** @file `npm run ask -- [--model DIR|URL] [--no-think] "question"`: streams an answer in the terminal. */
+/** @file `npm run ask -- [--model DIR|URL] [--speculate mtp|lookup] "question"`: streams an answer in the terminal. */
 import { stat } from 'node:fs/promises';
 import { parseArgs, styleText } from 'node:util';
-import { loadModel, ShaderloomError } from '../../src/index.ts';
+import { loadModel, ShaderloomError, type Speculation } from '../../src/index.ts';
 import { folder, gpu } from '../../src/node.ts';
 
-const USAGE = 'usage: npm run ask -- [--model DIR|URL] [--no-think] [--max-tokens N] [--seed N] "question"';
+const USAGE =
+  'usage: npm run ask -- [--model DIR|URL] [--no-think] [--max-tokens N] [--seed N] [--speculate mtp|lookup] "question"';
 const EMBEDDED = new URL('../models/tiny-qwen3/', import.meta.url);
 
 async function main(): Promise<void> {
@@ -15,6 +16,7 @@ async function main(): Promise<void> {
       'no-think': { type: 'boolean', default: false },
       'max-tokens': { type: 'string' },
       seed: { type: 'string' },
+      speculate: { type: 'string' },
     },
   });
   const question = positionals.join(' ').trim();
@@ -25,6 +27,8 @@ async function main(): Promise<void> {
   const source = /^https?:/.test(from) ? from : folder(await existing(from));
   const model = await loadModel(source, {
     gpu: await gpu(),
+    // Checked where it is used.
+    speculate: values.speculate as Speculation | undefined,
     signal: stopper.signal,
     onProgress: showProgress,
   });
@@ -42,11 +46,14 @@ async function main(): Promise<void> {
       process.stdout.write(reasoning ? styleText('dim', reasoning) : (content ?? ''));
     }
     const { usage, timings, finishReason } = await answer.result;
+    const drafts = values.speculate
+      ? `, ${usage.acceptedTokens} of ${usage.draftTokens} drafts accepted, ${timings.tokensPerStep.toFixed(2)} tokens a step`
+      : '';
     console.log();
     console.error(
       styleText(
         'dim',
-        `${usage.completionTokens} tokens (${finishReason}), ${timings.decodeTokensPerSecond.toFixed(1)} tokens/s, first after ${Math.round(timings.timeToFirstToken)} ms, ${model.info.adapter.description}`,
+        `${usage.completionTokens} tokens (${finishReason}), ${timings.decodeTokensPerSecond.toFixed(1)} tokens/s, first after ${Math.round(timings.timeToFirstToken)} ms${drafts}, ${model.info.adapter.description}`,
       ),
     );
   } finally {

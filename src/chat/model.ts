@@ -270,7 +270,9 @@ function figures(
   result: TokenResult,
   run: TextRun,
 ): { usage: Usage; timings: Timings } {
-  const { cachedTokens, prefillTime, decodeTime } = result;
+  const { cachedTokens, draftTokens, acceptedTokens, numSteps, prefillTime, decodeTime } = result;
+  // The first token comes out of the prefill.
+  const decoded = Math.max(0, run.numTokens - 1);
   const perSecond = (tokens: number, milliseconds: number): number =>
     milliseconds > 0 ? (tokens * 1000) / milliseconds : 0;
   return {
@@ -279,12 +281,14 @@ function figures(
       cachedTokens,
       completionTokens: run.numTokens,
       reasoningTokens: run.numReasoningTokens,
+      draftTokens,
+      acceptedTokens,
     },
     timings: {
       timeToFirstToken: prefillTime,
       prefillTokensPerSecond: perSecond(promptTokens - cachedTokens, prefillTime),
-      // The first token comes out of the prefill.
-      decodeTokensPerSecond: perSecond(Math.max(0, run.numTokens - 1), decodeTime),
+      decodeTokensPerSecond: perSecond(decoded, decodeTime),
+      tokensPerStep: numSteps > 0 ? decoded / numSteps : 1,
     },
   };
 }

@@ -9,7 +9,7 @@ import { createProfiler, type ProfileRow } from '../gpu/profile.ts';
 import { type Tensor, tensorBytes } from '../graph/graph.ts';
 import type { Plan } from '../graph/plan.ts';
 import type { GpuWeights } from '../weights/upload.ts';
-import { createProgram, type ForcedVariants, type Program } from './program.ts';
+import { createProgram, type Dispatch, type ForcedVariants, type Program } from './program.ts';
 
 export interface ExecutorOptions {
   forced?: ForcedVariants;
@@ -23,7 +23,9 @@ export interface ExecutorOptions {
 }
 
 export interface Executor<Name extends string = string> {
-  readonly programs: Readonly<Record<Name, Program>>;
+  program(name: Name): Program;
+  /** Of all programs. */
+  dispatches(): Dispatch[];
   /** The buffer of a session tensor. */
   session(name: string): GPUBuffer;
   /** The buffer of a step tensor of a program, for reading after a step. */
@@ -41,7 +43,7 @@ export interface Executor<Name extends string = string> {
 export async function createExecutor<Name extends string>(
   gpu: GpuContext,
   weights: GpuWeights,
-  plans: Readonly<Record<Name, Plan>>,
+  plans: Readonly<{ [N in Name]?: Plan }>,
   table: KernelTable,
   { forced, signal, eager = false, profile = false, borrow }: ExecutorOptions = {},
 ): Promise<Executor<Name>> {
@@ -54,18 +56,17 @@ export async function createExecutor<Name extends string>(
   const dispose = (): void => {
     owned.forEach(buffers.destroy);
   };
-  const names = Object.keys(plans) as Name[];
+  const every = Object.entries<Plan>(plans as Readonly<Record<string, Plan>>) as [Name, Plan][];
+  const everyPlan = every.map(([, plan]) => plan);
   try {
     const { stepUniform, slotBuffers, sessionBuffers } = await allocate(
       device,
       'the KV cache and activations',
       () => ({
         stepUniform: own(buffers.uniform('step', 16)),
-        slotBuffers: largestFirst(Object.values<Plan>(plans)).map((bytes, i) =>
-          own(buffers.storage(`slot ${i}`, bytes)),
-        ),
+        slotBuffers: largestFirst(everyPlan).map((bytes, i) => own(buffers.storage(`slot ${i}`, bytes))),
         sessionBuffers: new Map(
-          [...sessionSizes(Object.values<Plan>(plans))].map(([name, bytes]) => [
+          [...sessionSizes(everyPlan)].map(([name, bytes]) => [
             name,
             borrow?.(name) ?? own(buffers.storage(name, bytes)),
           ]),
@@ -81,14 +82,13 @@ export async function createExecutor<Name extends string>(
           : slotBuffers[order.indexOf(plan.slotOf.get(tensor)!)]!;
     };
     const entries = await Promise.all(
-      names.map(async (name) => {
-        const plan = plans[name];
+      every.map(async ([name, plan]) => {
         const resources = { step: stepUniform, tensor: bufferOf(plan), weight: weights.buffer };
         return [name, await createProgram(gpu, plan, table, resources, { forced, signal })] as const;
       }),
     );
     gpu.throwIfFaulty();
-    const programs = Object.fromEntries(entries) as Record<Name, Program>;
+    const programs = new Map(entries);
     const profiler = profile ? createProfiler(gpu) : undefined;
     const words = new Uint32Array(4);
     const submitAlone = (program: Program, step: Step, i: number): void => {
@@ -99,12 +99,13 @@ export async function createExecutor<Name extends string>(
     };
     const counts = { submits: 0, dispatches: 0 };
     return {
-      programs,
+      program: (name) => programs.get(name)!,
+      dispatches: () => [...programs.values()].flatMap((program) => program.dispatches),
       counts,
       profile: () => profiler?.table() ?? [],
       dispose,
       session: (name) => sessionBuffers.get(name)!,
-      stepBuffer: (name, tensor) => bufferOf(plans[name])(tensor),
+      stepBuffer: (name, tensor) => bufferOf(programs.get(name)!.plan)(tensor),
       submit<T>(
         name: Name,
         step: Step,
@@ -114,7 +115,7 @@ export async function createExecutor<Name extends string>(
         words[0] = step.rows;
         words[1] = step.position;
         device.queue.writeBuffer(stepUniform, 0, words);
-        const program = programs[name];
+        const program = programs.get(name)!;
         const end = until ?? program.dispatches.length;
         if (eager) {
           for (let i = 0; i < end; i++) submitAlone(program, step, i);

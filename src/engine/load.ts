@@ -6,7 +6,7 @@
 import { DeviceLimitError, InvalidInputError } from '../errors.ts';
 import { type GpuContext, openDevice } from '../gpu/device.ts';
 import { type Tensor, tensorBytes } from '../graph/graph.ts';
-import type { Plan } from '../graph/plan.ts';
+import { activeWeightBytes, type Plan } from '../graph/plan.ts';
 import { printPlan } from '../graph/print.ts';
 import { familyOf } from '../models/index.ts';
 import { type Checkpoint, openCheckpoint, readJson } from '../weights/checkpoint.ts';
@@ -18,14 +18,14 @@ import { checkpointResolver } from '../weights/resolve.ts';
 import { uploadWeights } from '../weights/upload.ts';
 import { executorBytes } from './executor.ts';
 import { samplingDefaults, stopTokensOf } from './generation-config.ts';
-import { type ModelSpec, recordStep } from './recording.ts';
+import { MAX_DRAFTS, type ModelSpec, type Plans, recordPrograms } from './recording.ts';
 import { createSession, type Session, type SessionOptions } from './session.ts';
 import type { LoadOptions, LoadProgress, ModelInfo } from './types.ts';
 
 export interface OpenedModel {
   readonly checkpoint: Checkpoint;
   readonly spec: ModelSpec;
-  readonly plans: { decode: Plan; prefill: Plan };
+  readonly plans: Plans;
   readonly sessionOptions: SessionOptions;
   /** Another small file of the checkpoint, undefined when there is none. */
   readJson(name: string): Promise<Record<string, unknown> | undefined>;
@@ -68,6 +68,7 @@ export async function openModel(from: SourceLike, options: LoadOptions = {}): Pr
   const sessionOptions: SessionOptions = {
     capacity,
     prefillRows,
+    speculate: speculationOption(options.speculate),
     kvDtype: options.precision === 'f32' ? 'f32' : 'f16',
     fuse: debug.fuse,
     reuse: debug.reuse,
@@ -76,10 +77,7 @@ export async function openModel(from: SourceLike, options: LoadOptions = {}): Pr
     forced: debug.kernel,
     signal,
   };
-  const plans = {
-    decode: recordStep(spec, { ...sessionOptions, rows: 1 }),
-    prefill: recordStep(spec, { ...sessionOptions, rows: Math.max(2, prefillRows) }),
-  };
+  const plans = recordPrograms(spec, sessionOptions);
   const { source } = checkpoint;
   return {
     checkpoint,
@@ -105,7 +103,7 @@ export async function startModel(opened: OpenedModel, options: LoadOptions = {})
   });
   try {
     checkLimits(gpu, plans, sessionOptions.capacity);
-    const everyWeight = new Map([...plans.decode.graph.weights, ...plans.prefill.graph.weights]);
+    const everyWeight = new Map(everyPlan(plans).flatMap((plan) => [...plan.graph.weights]));
     let latest = NO_PROGRESS;
     const report = (phase: LoadProgress['phase'], progress: Omit<LoadProgress, 'phase'> = latest): void => {
       latest = { ...progress, phase };
@@ -141,12 +139,15 @@ function describe(
   { checkpoint, spec, plans, sessionOptions }: OpenedModel,
   weightBytes: number,
 ): ModelInfo {
-  const { activationBytes } = executorBytes(Object.values(plans));
+  const { activationBytes } = executorBytes(everyPlan(plans));
   return {
     architecture: spec.family.architectures[0]!,
     contextLength: sessionOptions.capacity,
     weightBytes,
-    kvBytes: cacheTensors(plans.decode).reduce((sum, t) => sum + tensorBytes(t), 0),
+    activeWeightBytesPerToken: Math.round(
+      plans.decode.graph.ops.reduce((sum, op) => sum + activeWeightBytes(op), 0),
+    ),
+    kvBytes: cacheTensors(plans).reduce((sum, t) => sum + tensorBytes(t), 0),
     activationBytes,
     dispatchesPerToken: plans.decode.graph.ops.length,
     samplingDefaults: samplingDefaults(checkpoint.generationConfig),
@@ -155,11 +156,18 @@ function describe(
   };
 }
 
-const cacheTensors = (plan: Plan): Tensor[] => plan.sessionTensors.filter((t) => t.name.startsWith('kv.'));
+const everyPlan = (plans: Plans): Plan[] => Object.values(plans);
+
+function cacheTensors(plans: Plans): Tensor[] {
+  const caches = everyPlan(plans)
+    .flatMap((plan) => plan.sessionTensors)
+    .filter((t) => t.name.startsWith('kv.'));
+  return [...new Map(caches.map((t) => [t.name, t])).values()];
+}
 
 /** Every cache must fit one binding. */
-function checkLimits(gpu: GpuContext, plans: { decode: Plan }, capacity: number): void {
-  const largest = Math.max(...cacheTensors(plans.decode).map(tensorBytes));
+function checkLimits(gpu: GpuContext, plans: Plans, capacity: number): void {
+  const largest = Math.max(...cacheTensors(plans).map(tensorBytes));
   const { maxBindingBytes } = gpu.traits;
   if (largest > maxBindingBytes) {
     const fits = Math.floor((maxBindingBytes / largest) * capacity);
@@ -177,6 +185,15 @@ function contextLength(wanted: number | undefined, max: number): number {
     );
   }
   return length;
+}
+
+function speculationOption(wanted: LoadOptions['speculate']): LoadOptions['speculate'] {
+  if (wanted !== undefined && !Object.hasOwn(MAX_DRAFTS, wanted)) {
+    throw new InvalidInputError(
+      `speculate is ${JSON.stringify(wanted)}, wanted ${Object.keys(MAX_DRAFTS).join(' or ')}`,
+    );
+  }
+  return wanted;
 }
 
 function naturalOption(name: string, value: number | undefined): number | undefined {

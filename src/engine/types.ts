@@ -29,6 +29,12 @@ export interface DebugFlags {
   f16?: boolean;
 }
 
+/**
+ * Who guesses tokens that one step then verifies together: the checkpoint's own module for the token after next (`mtp`), or
+ * the prompt and the answer so far where they repeat themselves (`lookup`).
+ */
+export type Speculation = 'mtp' | 'lookup';
+
 export interface LoadOptions {
   /** Tokens of the KV cache, allocated once. Default: the model's own limit, at most 4,096. */
   contextLength?: number;
@@ -36,6 +42,8 @@ export interface LoadOptions {
   precision?: 'auto' | 'f32';
   /** Rows of one prefill pass. */
   prefillRows?: number;
+  /** Guess tokens ahead. The answers stay the same, token for token with the same seed. Default: off. */
+  speculate?: Speculation;
   /** A WebGPU entry point when `navigator.gpu` is not the one to use (Node). */
   gpu?: GPU;
   onProgress?: (progress: LoadProgress) => void;
@@ -89,6 +97,9 @@ export interface Usage {
   cachedTokens: number;
   completionTokens: number;
   reasoningTokens: number;
+  /** Guessed tokens that steps verified, and how many of them were right. 0 without `speculate`. */
+  draftTokens: number;
+  acceptedTokens: number;
 }
 
 export interface Timings {
@@ -96,12 +107,16 @@ export interface Timings {
   timeToFirstToken: number;
   prefillTokensPerSecond: number;
   decodeTokensPerSecond: number;
+  /** Tokens that a forward pass behind the prefill gave; 1 without `speculate`. */
+  tokensPerStep: number;
 }
 
 export interface ModelInfo {
   architecture: string;
   contextLength: number;
   weightBytes: number;
+  /** Bytes of weights that one decoded token reads: less than all where experts are chosen. */
+  activeWeightBytesPerToken: number;
   kvBytes: number;
   activationBytes: number;
   dispatchesPerToken: number;

@@ -8,8 +8,15 @@ function answered(question: string, content: string, finishReason: FinishReason 
   const result: ChatResult = {
     message: { role: 'assistant', content, reasoning_content: 'hm' },
     finishReason,
-    usage: { promptTokens: 1, cachedTokens: 0, completionTokens: 1, reasoningTokens: 0 },
-    timings: { timeToFirstToken: 1, prefillTokensPerSecond: 1, decodeTokensPerSecond: 1 },
+    usage: {
+      promptTokens: 1,
+      cachedTokens: 0,
+      completionTokens: 1,
+      reasoningTokens: 0,
+      draftTokens: 0,
+      acceptedTokens: 0,
+    },
+    timings: { timeToFirstToken: 1, prefillTokensPerSecond: 1, decodeTokensPerSecond: 1, tokensPerStep: 1 },
   };
   return { question, result };
 }

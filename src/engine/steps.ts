@@ -1,0 +1,185 @@
+/**
+ * @file The steps of a session: writes what a program reads, submits it, reads what it sampled, and keeps account of what is
+ * in the KV caches. Decoding, speculation and prefill are made of these steps. It must not know what they are for.
+ */
+import { kernels } from '../../kernels/index.ts';
+import {
+  NUM_RESULT_WORDS,
+  packCounts,
+  packSampling,
+  type SamplingParams,
+  unpackResult,
+} from '../../kernels/sample/layout.ts';
+import { InvalidInputError, NumericalError } from '../errors.ts';
+import { createReadbackRing } from '../gpu/buffers.ts';
+import type { GpuContext } from '../gpu/device.ts';
+import { ropeAngles } from '../graph/rope.ts';
+import type { ModelConfig } from '../models/model.ts';
+import type { GpuWeights } from '../weights/upload.ts';
+import { createExecutor, type Executor, type ExecutorOptions } from './executor.ts';
+import { ANGLES, MAX_DRAFTS, NEXT_TOKENS, type Plans, TOKENS } from './recording.ts';
+import type { Speculation } from './types.ts';
+
+export type ProgramName = keyof Plans;
+
+export interface StepInput {
+  position: number;
+  rows: number;
+  /** What the rows are computed from; rows without one read what the GPU itself has written. */
+  ids?: readonly number[];
+  /** Tokens in the whole context. Default: up to the last row. */
+  sequenceLength?: number;
+}
+
+/** What the steps so far have left in the caches. */
+export interface Cache {
+  /** Ids whose keys and values are in the model's cache, by position. */
+  readonly ids: number[];
+  /** Rows in the cache of the module that drafts. */
+  numDrafted: number;
+}
+
+export interface Steps {
+  readonly executor: Executor<ProgramName>;
+  readonly cache: Cache;
+  /** Steps that may be in flight. */
+  readonly depth: number;
+  /** The program of a step of one row that samples. */
+  readonly single: ProgramName;
+  readonly numReadbacks: number;
+  /** Writes what the sampler reads at the start of a generation. */
+  writeSampling(
+    ids: readonly number[],
+    sampling: SamplingParams,
+    bias: Readonly<Record<number, number>>,
+  ): void;
+  /** Submits a step; `body`: only up to the rows' hidden states and caches, no logits. */
+  run(name: ProgramName, input: StepInput, part: 'all' | 'body'): void;
+  /** Submits a step and gives the tokens it samples: of `verify` one for each row that counts, else one. @throws NumericalError */
+  sample(name: ProgramName, input: StepInput): Promise<number[]>;
+  dispose(): void;
+}
+
+/** Decode steps submitted before the oldest is read: hides the latency of reading back. A slow adapter gains nothing. */
+const STEPS_IN_FLIGHT = 3;
+
+export async function createSteps(
+  gpu: GpuContext,
+  weights: GpuWeights,
+  { vocabSize, rope }: ModelConfig,
+  plans: Plans,
+  options: ExecutorOptions & { speculate?: Speculation },
+): Promise<Steps> {
+  const { device } = gpu;
+  const { speculate } = options;
+  const { decode, ...others } = plans;
+  const single = speculate === 'mtp' ? 'verify' : 'decode';
+  const executor = await createExecutor<ProgramName>(
+    gpu,
+    weights,
+    single === 'decode' ? plans : others,
+    kernels,
+    options,
+  );
+  const depth = gpu.info.isFallback ? 1 : STEPS_IN_FLIGHT;
+  const maxResults = speculate ? 1 + MAX_DRAFTS[speculate] : 1;
+  const ring = createReadbackRing(gpu.buffers, 4 * NUM_RESULT_WORDS * maxResults, depth + 1);
+  const result = executor.session('result');
+  let numReadbacks = 0;
+
+  const write = (name: string, words: GPUAllowSharedBufferSource): void =>
+    device.queue.writeBuffer(executor.session(name), 0, words);
+
+  function writeStep(name: ProgramName, { position, rows, ids, sequenceLength }: StepInput): void {
+    if (ids) write(tokensOf(name), Uint32Array.from(ids));
+    write(ANGLES, ropeAngles(rope, position, rows, sequenceLength ?? position + rows));
+  }
+
+  function unpack(words: Uint32Array, rows: number): number[] {
+    const tokens: number[] = [];
+    for (let row = 0; row < rows; row++) {
+      const picked = unpackResult(words.subarray(NUM_RESULT_WORDS * row, NUM_RESULT_WORDS * (row + 1)));
+      if (picked.isSkipped) break;
+      if (!picked.isFinite) {
+        throw new NumericalError(
+          `The model computed NaN or infinite logits at position ${picked.position}; no token was sampled. Try precision: 'f32', and check the checkpoint.`,
+        );
+      }
+      tokens.push(picked.token);
+    }
+    return tokens;
+  }
+
+  return {
+    executor,
+    cache: { ids: [], numDrafted: 0 },
+    depth,
+    single,
+    get numReadbacks() {
+      return numReadbacks;
+    },
+    writeSampling(ids, sampling, bias) {
+      const hasBias = Object.keys(bias).length > 0;
+      write('sampling', packSampling(sampling, { hasBias }));
+      write('counts', packCounts(vocabSize, ids));
+      if (hasBias) write('bias', denseBias(bias, vocabSize));
+    },
+    run(name, input, part) {
+      writeStep(name, input);
+      const until = part === 'body' ? bodyEnd(executor, name) : undefined;
+      executor.submit(name, { rows: input.rows, position: input.position }, { until });
+    },
+    sample(name, input) {
+      writeStep(name, input);
+      const { rows, position } = input;
+      const read = executor.submit(
+        name,
+        { rows, position },
+        { after: (encoder) => ring.copy(encoder, result) },
+      );
+      const tokens = read().then((words) => {
+        numReadbacks++;
+        return unpack(words, name === 'verify' ? rows : 1);
+      });
+      // A failure is reported to whoever awaits the tokens, not as an unhandled rejection before that.
+      tokens.catch(() => {});
+      return tokens;
+    },
+    dispose() {
+      ring.dispose();
+      executor.dispose();
+    },
+  };
+}
+
+/** The session tensor from which a program reads the tokens of its rows. */
+function tokensOf(name: ProgramName): string {
+  if (name === 'decode') return 'token';
+  return name === 'draft' || name === 'draftPrefill' ? NEXT_TOKENS : TOKENS;
+}
+
+/** Dispatches up to where rows are picked for the logits. */
+function bodyEnd(executor: Executor<ProgramName>, name: ProgramName): number {
+  return executor
+    .program(name)
+    .dispatches.findIndex(({ op }) => op.kind === 'lastRow' || op.kind === 'sampleScale');
+}
+
+function denseBias(
+  logitBias: Readonly<Record<number, number>>,
+  vocabSize: number,
+): Float32Array<ArrayBuffer> {
+  const bias = new Float32Array(vocabSize);
+  for (const [id, value] of Object.entries(logitBias)) {
+    if (!(Number(id) < vocabSize)) {
+      throw new InvalidInputError(`logitBias names the token ${id}, wanted ids from 0 to ${vocabSize - 1}`);
+    }
+    if (Number.isNaN(value) || value === Number.POSITIVE_INFINITY) {
+      throw new InvalidInputError(
+        `logitBias of token ${id} is ${value}, wanted a finite number, or -Infinity to ban the token`,
+      );
+    }
+    bias[Number(id)] = value;
+  }
+  return bias;
+}
