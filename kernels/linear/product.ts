@@ -1,6 +1,12 @@
 /** @file What the kernels of `linear` multiply. Ops that choose among many matrices describe themselves in the same terms. */
-import type { Binding, Const, Step, WeightPart, WgslFile } from '../../src/gpu/kernel.ts';
-import { wgslFile } from '../../src/gpu/kernel.ts';
+import {
+  type Binding,
+  type Const,
+  type Step,
+  type WeightPart,
+  type WgslFile,
+  wgslFile,
+} from '../../src/gpu/kernel.ts';
 import type { LinearOp, Tensor, Weight } from '../../src/graph/graph.ts';
 import type { Ending } from './epilogue.ts';
 import matrixText from './matrix.wgsl?raw';
@@ -18,7 +24,7 @@ export interface Product {
   numMatrices(step: Pick<Step, 'rows'>): number;
   /** Rows of x that go through one matrix. */
   readonly numRows: number;
-  /** WGSL of `matrix_of(index: u32) -> Matrix`, and what it expects. */
+  /** WGSL of `matrix_of(index: u32) -> Matrix`. */
   readonly matrixParts: readonly WgslFile[];
   readonly consts: Readonly<Record<string, Const>>;
   readonly bindings?: Readonly<Record<string, Binding>>;

@@ -165,7 +165,10 @@ const foldCombine: Rule<'combineExperts'> = {
   },
 };
 
-/** A tile of the grouped matmul of experts: rows for as many entries as an expert gets of a prefill step, roughly. */
+/**
+ * A tile of the grouped matmul of experts. 256 rows that choose 8 of 128 experts give each 16 entries: with 32 rows most
+ * experts have one tile, so that their weights are unpacked once, and the threads of rows that a tile lacks rest.
+ */
 export const EXPERT_TILE: EntryTiles = { tileRows: 32, tileCols: 64 };
 
 /** Many rows: the entries of all rows are sorted by expert, so that an expert's weights are read once for a tile of them. */
@@ -222,7 +225,9 @@ const foldNorm: Rule<'rmsNorm'> = {
     const users = ops.consumers(out);
     const linears = users.filter(
       (u): u is LinearOp | ExpertLinearOp =>
-        (u.kind === 'linear' || u.kind === 'expertLinear') && u.inputs.x === out && u.inputs.residual !== out,
+        (u.kind === 'linear' || (u.kind === 'expertLinear' && !u.inputs.scales)) &&
+        u.inputs.x === out &&
+        u.inputs.residual !== out,
     );
     if (linears.length === 0 || linears.length !== users.length) return;
     for (const user of linears) {
