@@ -50,7 +50,7 @@ class OpList {
   constructor(graph: Graph, keep: ReadonlySet<Tensor>) {
     this.graph = graph;
     this.keep = keep;
-    graph.ops.forEach((op) => this.#add(op));
+    for (const op of graph.ops) this.#add(op);
   }
 
   #add(op: Op): void {
@@ -95,8 +95,8 @@ class OpList {
       const index = ops.indexOf(o);
       if (index >= 0 && !next.includes(o)) ops.splice(index, 1);
     }
-    old.forEach((op) => this.#remove(op));
-    next.forEach((op) => this.#add(op));
+    for (const op of old) this.#remove(op);
+    for (const op of next) this.#add(op);
   }
 }
 
