@@ -11,11 +11,22 @@ export function showFigures(list: HTMLElement, info: ModelInfo, result: ChatResu
       ? [
           figure('Speed', `${formatNumber(result.timings.decodeTokensPerSecond)} tokens/s`),
           figure('First token', formatDuration(result.timings.timeToFirstToken)),
+          ...speculationFigures(result),
         ]
       : []),
     figure('GPU memory', formatBytes(gpuBytes(info))),
     figure('Adapter', adapterName(info)),
   );
+}
+
+/** How well the guesses went, where there were any. */
+function speculationFigures({ usage, timings }: ChatResult): HTMLElement[] {
+  const { draftTokens, acceptedTokens } = usage;
+  if (draftTokens === 0) return [];
+  return [
+    figure('Tokens per pass', timings.tokensPerStep.toFixed(2)),
+    figure('Guesses kept', `${Math.round((100 * acceptedTokens) / draftTokens)} %`),
+  ];
 }
 
 export function showFacts(list: HTMLElement, name: string, info: ModelInfo): void {

@@ -49,7 +49,16 @@ const composer = createComposer((question) => {
 
 const loadingCard = createLoadingCard(() => host.cancel());
 
-const host = createModelHost(debug.flags, {
+const modelDialog = setUpModelDialog({
+  onCheckpoint: load,
+  onSpeculation() {
+    if (host.current) load(host.current.checkpoint);
+  },
+  onError: (error) => show(errorCard(error, [dismiss])),
+});
+
+const options = () => ({ debug: debug.flags, speculate: modelDialog.speculation });
+const host = createModelHost(options, {
   onLoading({ name }) {
     notices.replaceChildren();
     loadingCard.show(name);
@@ -131,7 +140,6 @@ byId('new-chat', HTMLButtonElement).addEventListener('click', () => {
   chat.clear();
   composer.focus();
 });
-setUpModelDialog(load, (error) => show(errorCard(error, [dismiss])));
 acceptDrops(byId('drop-hint', HTMLElement), load);
 showPrompts(true, composer.write);
 load(embedded[0]);

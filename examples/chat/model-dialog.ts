@@ -1,15 +1,28 @@
-/** @file The sheet about the model: ways to load another checkpoint. */
+/** @file The sheet about the model: ways to load another checkpoint, and how it should decode. */
+import type { Speculation } from '../../src/index.ts';
 import { embedded, fromFiles, fromUrl, pickFolder } from './checkpoints.ts';
 import { byId, make } from './dom.ts';
 import type { Checkpoint } from './model-host.ts';
 
-export function setUpModelDialog(
-  onCheckpoint: (checkpoint: Checkpoint) => void,
-  onError: (error: unknown) => void,
-): void {
+export interface ModelDialog {
+  /** What the reader wants of the next model that is loaded. */
+  readonly speculation: Speculation | undefined;
+}
+
+export interface ModelDialogEvents {
+  onCheckpoint(checkpoint: Checkpoint): void;
+  /** The reader wants the present model to decode in another way. */
+  onSpeculation(): void;
+  onError(error: unknown): void;
+}
+
+export function setUpModelDialog({ onCheckpoint, onSpeculation, onError }: ModelDialogEvents): ModelDialog {
   const dialog = byId('model-dialog', HTMLDialogElement);
   const url = byId('url', HTMLInputElement);
   const files = byId('folder-input', HTMLInputElement);
+  const speculate = byId('speculate', HTMLSelectElement);
+  const wanted = new URLSearchParams(location.search).get('speculate');
+  if ([...speculate.options].some(({ value }) => value === wanted)) speculate.value = wanted ?? '';
   const choose = (checkpoint: Checkpoint | undefined) => {
     if (!checkpoint) return;
     dialog.close();
@@ -40,8 +53,17 @@ export function setUpModelDialog(
       onError(error);
     });
   });
+  speculate.addEventListener('change', () => {
+    dialog.close();
+    onSpeculation();
+  });
   files.addEventListener('change', () => {
     choose(files.files ? fromFiles(files.files) : undefined);
     files.value = ''; // choosing the same folder again is a change again
   });
+  return {
+    get speculation() {
+      return (speculate.value || undefined) as Speculation | undefined;
+    },
+  };
 }

@@ -6,7 +6,7 @@
  * one has.
  */
 import {
-  type DebugFlags,
+  type LoadOptions,
   type LoadProgress,
   loadModel,
   type Model,
@@ -52,7 +52,8 @@ interface Attempt {
   released: Checkpoint | undefined;
 }
 
-export function createModelHost(debug: DebugFlags, events: HostEvents): ModelHost {
+/** @param options what to load the next model with */
+export function createModelHost(options: () => LoadOptions, events: HostEvents): ModelHost {
   let current: LoadedModel | undefined;
   let attempt: Attempt | undefined;
 
@@ -98,7 +99,7 @@ export function createModelHost(debug: DebugFlags, events: HostEvents): ModelHos
       events.onLoading(checkpoint);
       try {
         const model = await loadModel(checkpoint.source, {
-          debug,
+          ...options(),
           signal: mine.controller.signal,
           onProgress(progress) {
             if (attempt !== mine) return;
