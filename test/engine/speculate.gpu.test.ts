@@ -12,7 +12,7 @@ import {
 import { fixtureFolders } from '../fixture-folders.ts';
 import { freshSeed, seededRandom } from '../kernels/harness.ts';
 
-const CONTEXT = 128;
+const CONTEXT = 96;
 const small = { contextLength: CONTEXT, prefillRows: 16, precision: 'f32' } satisfies LoadOptions;
 const tiny = (name: string) => fixtureFolders('tinyModels').find((f) => f.name === name)!.source;
 
@@ -22,7 +22,7 @@ async function prompts(name: string): Promise<number[][]> {
   const { cases } = JSON.parse(new TextDecoder().decode(bytes)) as {
     cases: { task: string; mode: string; prompt_ids: number[] }[];
   };
-  const tasks = ['sort', 'reverse', 'count', 'add', 'repeat'];
+  const tasks = ['reverse', 'sort', 'repeat'];
   return tasks.map((task) => cases.find((c) => c.task === task && c.prompt_ids.length < 60)!.prompt_ids);
 }
 
@@ -50,10 +50,15 @@ describe.each(runs)('%s with %s', (name, speculate) => {
   let plain: Model;
   let fast: Model;
   let questions: number[][];
+  /** The first question and its plain answer. */
+  let prompt: number[];
+  let whole: number[];
   beforeAll(async () => {
     questions = await prompts(name);
     plain = await loadModel(tiny(name), small);
     fast = await loadModel(tiny(name), { ...small, speculate });
+    prompt = questions[0]!;
+    whole = (await answer(plain, prompt)).ids;
   });
   afterAll(() => {
     plain?.dispose();
@@ -62,11 +67,11 @@ describe.each(runs)('%s with %s', (name, speculate) => {
 
   it('answers greedily what the model answers without, in fewer steps, and tells how many drafts were right', async () => {
     let [drafted, accepted] = [0, 0];
-    for (const prompt of questions) {
-      const wanted = await answer(plain, prompt);
+    for (const question of questions) {
+      const wanted = await answer(plain, question);
       expect(wanted.usage).toMatchObject({ draftTokens: 0, acceptedTokens: 0 });
       expect(wanted.timings.tokensPerStep).toBe(1);
-      const { ids, finishReason, usage, timings } = await answer(fast, prompt);
+      const { ids, finishReason, usage, timings } = await answer(fast, question);
       expect({ ids, finishReason }).toEqual({ ids: wanted.ids, finishReason: wanted.finishReason });
       expect(usage.completionTokens).toBe(wanted.usage.completionTokens);
       // Every token behind the first is accepted or ends a step, but the last step may end in a draft that is a stop token.
@@ -83,25 +88,21 @@ describe.each(runs)('%s with %s', (name, speculate) => {
     const seed = freshSeed();
     const random = seededRandom(seed);
     let accepted = 0;
-    for (const rules of [
+    for (const [i, rules] of [
       { temperature: 1, repetitionPenalty: 1.1, presencePenalty: 0.5, frequencyPenalty: 0.3 },
       { temperature: 0.7, topK: 20, topP: 0.8 },
       { temperature: 1.5, minP: 0.05, logitBias: { 198: -2, 20: 1 } },
-    ]) {
-      for (const prompt of questions.slice(0, 3)) {
-        const options = { ...rules, seed: Math.floor(random() * 2 ** 40), stopTokens: [], maxTokens: 40 };
-        const wanted = await answer(plain, prompt, options);
-        const found = await answer(fast, prompt, options);
-        expect(found.ids, `${JSON.stringify(options)}, seed ${seed}`).toEqual(wanted.ids);
-        accepted += found.usage.acceptedTokens;
-      }
+    ].entries()) {
+      const options = { ...rules, seed: Math.floor(random() * 2 ** 40), stopTokens: [], maxTokens: 40 };
+      const wanted = await answer(plain, questions[i]!, options);
+      const found = await answer(fast, questions[i]!, options);
+      expect(found.ids, `${JSON.stringify(options)}, seed ${seed}`).toEqual(wanted.ids);
+      accepted += found.usage.acceptedTokens;
     }
     expect(accepted).toBeGreaterThan(0);
   });
 
   it('ends at a stop token in the middle of accepted drafts, and the next answer is right', async () => {
-    const prompt = questions[0]!;
-    const { ids: whole } = await answer(plain, prompt);
     for (const stop of new Set(whole)) {
       const { ids, finishReason, usage } = await answer(fast, prompt, { stopTokens: [stop] });
       expect(ids).toEqual(whole.slice(0, whole.indexOf(stop) + 1));
@@ -112,9 +113,7 @@ describe.each(runs)('%s with %s', (name, speculate) => {
   });
 
   it('gives exactly maxTokens, wherever a step would go beyond', async () => {
-    const prompt = questions[0]!;
-    const { ids: whole } = await answer(plain, prompt);
-    for (let maxTokens = 1; maxTokens < 16; maxTokens++) {
+    for (let maxTokens = 1; maxTokens < 12; maxTokens++) {
       const { ids, finishReason } = await answer(fast, prompt, { maxTokens });
       expect(ids).toEqual(whole.slice(0, maxTokens));
       expect(finishReason).toBe('length');
@@ -122,53 +121,31 @@ describe.each(runs)('%s with %s', (name, speculate) => {
   });
 
   it('fills the context to its last position and not beyond', async () => {
-    for (const prompt of questions.slice(0, 2)) {
-      const wanted = await answer(plain, prompt, { stopTokens: [] });
-      expect(wanted.ids).toHaveLength(CONTEXT - prompt.length + 1);
-      expect((await answer(fast, prompt, { stopTokens: [] })).ids).toEqual(wanted.ids);
-    }
+    const wanted = await answer(plain, prompt, { stopTokens: [] });
+    expect(wanted.ids).toHaveLength(CONTEXT - prompt.length + 1);
+    expect((await answer(fast, prompt, { stopTokens: [] })).ids).toEqual(wanted.ids);
     const full = Array.from({ length: CONTEXT }, (_, i) => 20 + (i % 5));
     expect((await answer(fast, full)).ids).toEqual((await answer(plain, full)).ids);
   });
 
   it('reuses what is cached when a conversation goes on, and when it goes back', async () => {
-    const prompt = questions[0]!;
     const { ids: first } = await answer(fast, prompt);
-    const longer = [
-      ...prompt,
-      ...first,
-      198,
-      1016,
-      267,
-      198,
-      20,
-      20,
-      326,
-      220,
-      21,
-      1017,
-      198,
-      1016,
-      273,
-      198,
-    ];
-    const wanted = await answer(plain, longer);
-    const second = await answer(fast, longer);
-    expect(second.ids).toEqual(wanted.ids);
+    const next = [198, 1016, 267, 198, 20, 20, 326, 220, 21, 1017, 198, 1016, 273, 198];
+    const longer = [...prompt, ...first, ...next];
+    const second = await answer(fast, longer, { maxTokens: 12 });
+    expect(second.ids).toEqual((await answer(plain, longer, { maxTokens: 12 })).ids);
     // What the module that drafts lacks behind the last step, and a position for the new token behind the old ones, are made anew.
     expect(second.usage.cachedTokens).toBeGreaterThanOrEqual(prompt.length + first.length - 4);
     for (const kept of [prompt.length + 7, prompt.length, prompt.length - 1, 3, 1]) {
       const back = [...longer.slice(0, kept), 21, 198];
-      const { ids, usage } = await answer(fast, back, { maxTokens: 12 });
-      expect(ids, `${kept} kept`).toEqual((await answer(plain, back, { maxTokens: 12 })).ids);
+      const { ids, usage } = await answer(fast, back, { maxTokens: 6 });
+      expect(ids, `${kept} kept`).toEqual((await answer(plain, back, { maxTokens: 6 })).ids);
       expect(usage.cachedTokens).toBeGreaterThanOrEqual(kept - 1);
     }
-    expect((await answer(fast, prompt)).ids).toEqual(first);
+    expect((await answer(fast, prompt)).ids).toEqual(whole);
   });
 
   it('stops at once when aborted or left, and answers correctly after', async () => {
-    const prompt = questions[0]!;
-    const { ids: whole } = await answer(plain, prompt);
     for (const count of [1, 2, 5, 9]) {
       const stopper = new AbortController();
       const { ids, finishReason } = await answer(fast, prompt, { signal: stopper.signal }, (n) => {
@@ -185,7 +162,7 @@ describe.each(runs)('%s with %s', (name, speculate) => {
   });
 
   it('ends when the model is disposed of in the middle', async () => {
-    const { finishReason } = await answer(fast, questions[0]!, {}, (n) => {
+    const { finishReason } = await answer(fast, prompt, {}, (n) => {
       if (n === 3) fast.dispose();
     });
     expect(finishReason).toBe('abort');
