@@ -3,7 +3,6 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
   type GenerateOptions,
   type GenerateResult,
-  InvalidInputError,
   type LoadOptions,
   loadModel,
   type Model,
@@ -166,27 +165,5 @@ describe.each(runs)('%s with %s', (name, speculate) => {
       if (n === 3) fast.dispose();
     });
     expect(finishReason).toBe('abort');
-  });
-});
-
-describe('loading', () => {
-  it('says so when a checkpoint has no module to draft with, or the option is unknown', async () => {
-    const error = await loadModel(tiny('tiny-qwen3'), { ...small, speculate: 'mtp' }).catch(
-      (e: unknown) => e,
-    );
-    expect(error).toBeInstanceOf(InvalidInputError);
-    expect(String(error)).toMatch(/Qwen3ForCausalLM.*num_nextn_predict_layers.*'lookup'/);
-    await expect(loadModel(tiny('tiny-qwen3'), { speculate: 'eagle' as Speculation })).rejects.toThrow(
-      /eagle.*mtp or lookup/,
-    );
-  });
-
-  it("takes the module's weights only when it drafts", async () => {
-    const bytes = async (speculate?: Speculation): Promise<number> => {
-      const model = await loadModel(tiny('tiny-deepseek-v3'), { ...small, speculate });
-      model.dispose();
-      return model.info.weightBytes;
-    };
-    expect(await bytes('mtp')).toBeGreaterThan((await bytes()) * 1.1);
   });
 });
