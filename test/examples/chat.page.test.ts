@@ -6,7 +6,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import type { Locator, Page } from 'playwright-core';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { type OpenPage, type PageTest, startPageTest } from '../page.ts';
 import { type FileServer, serve } from '../weights/file-server.ts';
 
@@ -223,6 +223,36 @@ describe('a visit to the chat page', () => {
     await page.keyboard.press('Escape');
     await page.setViewportSize({ width: 1100, height: 760 });
     await visit.screenshot('chat-dark');
+  });
+
+  test('has a list of models, and changes between them and their ways of decoding', async () => {
+    await openModelSheet(page, 'tiny-qwen3');
+    const entries = page.getByRole('list', { name: 'Models of this page' }).getByRole('button');
+    expect(await entries.locator('strong').allTextContents()).toEqual([
+      'tiny-qwen3',
+      'tiny-qwen3-moe',
+      'tiny-deepseek-v3',
+      'tiny-deepseek-v3-fp8',
+    ]);
+    await visit.screenshot('chat-model-list');
+    // All of them take minutes on a software adapter; the last has everything that the first has not.
+    for (const name of inject('everyCase') ? ['tiny-qwen3-moe', 'tiny-deepseek-v3'] : []) {
+      await entries.filter({ has: page.getByText(name, { exact: true }) }).click();
+      await waitForModel(page, name);
+      await expectOslo(page);
+      await openModelSheet(page, name);
+    }
+    await entries.last().click();
+    await waitForModel(page, 'tiny-deepseek-v3-fp8');
+    await openModelSheet(page, 'tiny-deepseek-v3-fp8');
+    await page.getByLabel('Speculative decoding').selectOption('mtp');
+    await page.getByText('Loading tiny-deepseek-v3-fp8').waitFor();
+    await page.getByText('Loading tiny-deepseek-v3-fp8').waitFor({ state: 'hidden', timeout: TIMEOUT });
+    expect(await notice(page).count()).toBe(0);
+    await expectOslo(page);
+    const figures = (await page.getByLabel('Figures').textContent()) ?? '';
+    expect(figures).toMatch(/Tokens per pass(1\.[5-9]|2\.0)\d?Guesses kept\d+ %/);
+    await visit.screenshot('chat-speculation');
   });
 
   test('had no errors but the missing file, and asked no other host', () => {
