@@ -290,6 +290,8 @@ export function route(logits: Tensor, attrs: RouteOp['attrs'], bias?: Weight): R
   if (numGroups > 1 && perGroup < 2) fail(graph, 'route', 'groups of one expert', 'two or more in each');
   if (bias && bias.cols !== numExperts)
     fail(graph, `bias ${bias.key}`, `${bias.cols} values`, `${numExperts}`);
+  if (bias && attrs.scoring === 'softmax')
+    fail(graph, 'route', `softmax with the bias ${bias.key}`, 'a bias with sigmoid scores only');
   const experts = createTensor(graph, [rowsOf(logits), k], { dtype: 'u32', name: `${graph.scope}.experts` });
   const scales = createTensor(graph, [rowsOf(logits), k], { name: `${graph.scope}.scales` });
   record(graph, {
