@@ -1,4 +1,112 @@
-/** @file `prepareLatent`: the latent cache append, and queries in terms of the latent. */
-import type { KernelVariant } from '../../src/gpu/kernel.ts';
+/**
+ * @file `prepareLatent`: the latent cache append, and queries in terms of the latent.
+ *
+ * Latent attention has two forms, and this one, absorbed, serves prefill too. Multiply-adds for each query head and
+ * position with the sizes of DeepSeek-V3 (rank 512, rope 64, nope 128, v 128; R rows in a chunk of prefill):
+ *   absorbed: 576 for the score + 512 for the value = 1088, on the cache as it is
+ *   expanded: 192 + 128 = 320, and 256 * 512 / R to expand the cache of every chunk again: 832 at R = 256, 448 at 1024
+ * Expanded needs fewer from R = 171 on, a quarter fewer at the default of 256 rows, but a workspace of context * 128 heads *
+ * 320 values: 5.4 GB of f32 at 32,768 positions, more than one binding holds. That is not worth a second form of attention.
+ */
+import {
+  type BuildContext,
+  f32,
+  type KernelSource,
+  type KernelVariant,
+  vectorBinding,
+  weightBindings,
+  wgslFile,
+} from '../../src/gpu/kernel.ts';
+import type { PrepareLatentOp } from '../../src/graph/graph.ts';
+import { rotation } from '../heads/rotate.ts';
+import { cacheWriter } from '../heads/to-cache.ts';
+import prepareLatentText from './prepare-latent.wgsl?raw';
 
-export const prepareLatent: readonly KernelVariant<'prepareLatent'>[] = [];
+const body = wgslFile('kernels/latent/prepare-latent.wgsl', prepareLatentText);
+
+const LANES = 128;
+const MAX_LANE_ROWS = 8;
+/** Sums that a lane holds in registers; slices leave them in workgroup memory. */
+const LANE_SUMS = 64;
+const SLICE_SUMS = 32;
+/** Workgroup memory for sums: half of what every device has, so that two workgroups share a processor that has no more. */
+const SLICES_BYTES = 8192;
+
+const hasFewRows = (op: PrepareLatentOp): boolean => op.inputs.q.shape[0]! <= MAX_LANE_ROWS;
+
+export const prepareLatent: readonly KernelVariant<'prepareLatent'>[] = [
+  {
+    name: 'slices',
+    when: hasFewRows,
+    build: (op, context) => build(op, context, { colLanes: 16, isSliced: true }),
+  },
+  {
+    name: 'rows',
+    when: (op) => !hasFewRows(op),
+    build: (op, context) => build(op, context, { colLanes: 32, isSliced: false }),
+  },
+];
+
+function build(
+  {
+    inputs: { q, latent, angles },
+    weights: { norm, weight },
+    attrs,
+    outputs: { out, cache },
+  }: PrepareLatentOp,
+  { part }: BuildContext,
+  { colLanes, isSliced }: { colLanes: number; isSliced: boolean },
+): KernelSource {
+  const [numRows, , headDim] = q.shape as [number, number, number];
+  const { blockSize, fragment } = weight.format;
+  const rotated = rotation(angles, attrs.pairing);
+  const writer = cacheWriter(cache);
+  const rowBlocks = Math.ceil(weight.cols / blockSize);
+  const colTiles = Math.ceil(rowBlocks / colLanes);
+  const numHeads = part.rows / weight.unitRows;
+  const laneSums = isSliced ? SLICE_SUMS : LANE_SUMS;
+  const laneRows = Math.min(numRows, MAX_LANE_ROWS, Math.max(1, Math.floor(laneSums / blockSize)));
+  const numLanes = isSliced && LANES * laneRows * blockSize * 4 > SLICES_BYTES ? LANES / 2 : LANES;
+  const tileRows = isSliced ? laneRows : laneRows * (numLanes / colLanes);
+  // Every part has all the rows of q, but the cache is written once.
+  const numGroups = numHeads * colTiles + (part.index === 0 ? tileRows : 0);
+  return {
+    body,
+    parts: [fragment, rotated.part, writer.part],
+    flags: { ...rotated.flags, ...writer.flags, sliced: isSliced },
+    aliases: writer.aliases,
+    consts: {
+      ...rotated.consts,
+      num_heads: numHeads,
+      first_head: part.begin / weight.unitRows,
+      unit_rows: weight.unitRows,
+      weight_row_blocks: rowBlocks,
+      col_tiles: colTiles,
+      col_lanes: colLanes,
+      num_lanes: numLanes,
+      lane_rows: laneRows,
+      tile_rows: tileRows,
+      nope_vec4s: (headDim - angles.shape[1]!) / 4,
+      rank_pairs: weight.cols / 2,
+      eps: f32(attrs.eps),
+      q_offset: q.offset / 4,
+      q_stride: q.rowStride / 4,
+      latent_offset: latent.offset / 2,
+      latent_stride: latent.rowStride / 2,
+      out_offset: out.offset / 2,
+      out_stride: out.rowStride / 2,
+      cache_offset: cache.offset / 2,
+      cache_stride: cache.rowStride / 2,
+    },
+    bindings: {
+      q: { tensor: q, type: 'vec4<f32>' },
+      latent: { tensor: latent, type: 'vec2<f32>' },
+      angles: rotated.binding,
+      norm: { ...vectorBinding(norm), type: 'vec2<f32>' },
+      ...weightBindings(weight),
+      out: { tensor: out, type: 'vec2<f32>', access: 'read_write' },
+      cache: { tensor: cache, type: writer.type, access: 'read_write' },
+    },
+    grid: (step) => [numGroups, Math.ceil(step.rows / tileRows), 1],
+  };
+}
