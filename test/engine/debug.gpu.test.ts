@@ -3,11 +3,11 @@ import { expect, it, vi } from 'vitest';
 import { type DebugFlags, InvalidInputError, loadModel, parseDebugFlags } from '../../src/index.ts';
 import { fixtureFolders } from '../fixture-folders.ts';
 
-const tiny = fixtureFolders('tinyModels').find((f) => f.name === 'tiny-qwen3')!.source;
+const sourceOf = (name: string) => fixtureFolders('tinyModels').find((f) => f.name === name)!.source;
 const PROMPT = [1016, 267, 198, 20, 20, 326, 220, 21, 300, 589, 1017, 198, 1016, 273, 198];
 
-async function answer(debug: DebugFlags): Promise<number[]> {
-  const model = await loadModel(tiny, { contextLength: 128, precision: 'f32', debug });
+async function answer(debug: DebugFlags, name = 'tiny-qwen3'): Promise<number[]> {
+  const model = await loadModel(sourceOf(name), { contextLength: 128, precision: 'f32', debug });
   try {
     const ids: number[] = [];
     for await (const { id } of model.generate(PROMPT, { temperature: 0, maxTokens: 10 })) ids.push(id);
@@ -42,6 +42,15 @@ it('gives the same answer with and without fusion, buffer reuse, one pass, times
   } finally {
     info.mockRestore();
     table.mockRestore();
+  }
+});
+
+it('gives the same answer of experts and latent attention without fusion, without reuse, op by op, and expert by expert', async () => {
+  const plain = await answer({}, 'tiny-deepseek-v3');
+  expect(plain).toHaveLength(10);
+  for (const query of ['fuse=0', 'reuse=0', 'eager=1', 'kernel=expertLinear:matvec']) {
+    const found = await answer(parseDebugFlags(new URLSearchParams(query)), 'tiny-deepseek-v3');
+    expect(found, query).toEqual(plain);
   }
 });
 
