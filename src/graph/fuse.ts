@@ -32,6 +32,8 @@ export const FEW_ROWS = 8;
 /** Splits of decode attention: short ones, so that a short context fills a GPU too, and at most as many as merge in one go. */
 const SPLIT_LENGTH = 64;
 const MAX_SPLITS = 128;
+/** All partial results of an op: 128 heads of 512 values in 8 rows would be 270 MB, more than a binding may have. Many heads fill a GPU with few splits. */
+const MAX_PARTIAL_BYTES = 2 ** 25;
 
 interface Rule<K extends OpKind = OpKind> {
   readonly name: string;
@@ -288,8 +290,9 @@ const splitAttention: Rule<'attend'> = {
     const capacity = keys.shape[0]!;
     if (rows > FEW_ROWS) return;
     const splitLength = SPLIT_LENGTH;
-    const maxSplits = Math.min(MAX_SPLITS, Math.ceil(capacity / splitLength));
     const width = Math.ceil((values.shape[2]! + 2) / 4) * 4;
+    const fitting = Math.max(1, Math.floor(MAX_PARTIAL_BYTES / (rows * heads * width * 4)));
+    const maxSplits = Math.min(MAX_SPLITS, fitting, Math.ceil(capacity / splitLength));
     const partials = createTensor(ops.graph, [rows, heads, maxSplits, width], {
       name: `${op.scope}.partials`,
     });
