@@ -78,8 +78,8 @@ export default defineConfig({
           name: 'chrome',
           include: ['test/**/*.{gpu,chrome}.test.ts'],
           // Many loads of a model, and each compiles for half a minute on a software adapter in a page; what a page makes of
-          // loading, stopping and broken checkpoints is the page tests' affair.
-          exclude: ['test/engine/{debug,load}.gpu.test.ts'],
+          // loading, stopping, speculation and broken checkpoints is the page tests' affair.
+          exclude: ['test/engine/{debug,experts,load,speculate}.gpu.test.ts'],
           browser: {
             enabled: true,
             headless: true,

@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { openModel } from '../../src/engine/load.ts';
 import { InvalidInputError, MissingWeightError } from '../../src/errors.ts';
+import type { Plan } from '../../src/graph/plan.ts';
 import type { Speculation } from '../../src/index.ts';
 import type { Source } from '../../src/weights/source.ts';
 import { fixtureFolders } from '../fixture-folders.ts';
@@ -43,7 +44,7 @@ describe('opening a checkpoint for speculation', () => {
   it("takes the module's weights and cache only when it drafts, and adds nothing to the steps of a plain session", async () => {
     const programs = async (speculate?: Speculation): Promise<[name: string, names: string][]> => {
       const { plans } = await openModel(tiny('tiny-deepseek-v3'), { speculate });
-      return Object.entries(plans).map(([name, plan]) => [
+      return Object.entries<Plan>({ ...plans }).map(([name, plan]) => [
         name,
         [...plan.graph.weights.keys(), ...plan.sessionTensors.map((t) => t.name)].join(' '),
       ]);

@@ -30,10 +30,12 @@ interface EvalFile {
   cases: EvalCase[];
 }
 
-/** A software adapter in a browser takes minutes for all cases: there a plain test run takes every fifth. */
-const STEP = import.meta.env.SSR || inject('everyCase') ? 1 : 5;
-/** Speculation answers a part of them once more in a plain test run, in Node. */
-const SPECULATION_STEP = inject('everyCase') ? 1 : 6;
+/**
+ * A plain test run takes every third case, in a browser on a software adapter every twentieth; in Node some of them once
+ * more with speculation. `npm run goldens:tiny` takes all.
+ */
+const STEP = inject('everyCase') ? 1 : import.meta.env.SSR ? 3 : 20;
+const SPECULATION_STEP = inject('everyCase') ? 1 : 12;
 
 const lines: string[] = [];
 afterAll(() => {
