@@ -15,8 +15,8 @@ import {
   type WeightResolver,
   Weights,
 } from '../graph/graph.ts';
-import { sample, sampleDraft, sampleRows } from '../graph/ops.ts';
 import { type Plan, planGraph } from '../graph/plan.ts';
+import { sample, sampleDraft, sampleRows } from '../graph/sample-ops.ts';
 import type { ModelConfig, ModelFamily, Run } from '../models/model.ts';
 import type { Speculation } from './types.ts';
 

@@ -2,48 +2,23 @@
  * @file One function per op: checks shapes, throws with names, records. Families are written in these words. Formulas
  * stand with the op types in graph.ts. Knows nothing of kernels, devices or formats.
  */
-import { ShapeError } from '../errors.ts';
 import {
   createTensor,
   type Graph,
   type RopePairing,
-  type RouteOp,
   record,
   rowSize,
-  type SamplePickOp,
   sessionTensor,
   type Tensor,
   viewColumns,
   type Weight,
 } from './graph.ts';
+import { expectCols, expectHeads, expectSameShape, fail, rowsOf } from './shapes.ts';
 
 /** Keys and values of one layer: [capacity, kv_heads, k_dim] and [capacity, kv_heads, v_dim], f32 or packed f16. */
 export interface KvCache {
   readonly keys: Tensor;
   readonly values: Tensor;
-}
-
-const rowsOf = (t: Tensor): number => t.shape[0]!;
-
-function fail(graph: Graph, what: string, found: string, wanted: string): never {
-  throw new ShapeError(`${graph.scope || 'graph'}: ${what}: found ${found}, wanted ${wanted}`);
-}
-
-function expectCols(x: Tensor, cols: number, what: string): void {
-  if (rowSize(x) !== cols) fail(x.graph, what, `rows of ${rowSize(x)}`, `rows of ${cols}`);
-}
-
-function expectSameShape(a: Tensor, b: Tensor, what: string): void {
-  if (a.shape.join() !== b.shape.join()) fail(a.graph, what, `[${a.shape}] and [${b.shape}]`, 'equal shapes');
-}
-
-/** Heads are read as vec4. */
-function expectHeads(t: Tensor, what: string): [rows: number, heads: number, headDim: number] {
-  const [rows, heads, headDim] = t.shape;
-  if (t.shape.length !== 3 || headDim! % 4 !== 0) {
-    fail(t.graph, what, `[${t.shape}]`, '[rows, heads, head_dim] with head_dim a multiple of 4');
-  }
-  return [rows!, heads!, headDim!];
 }
 
 /** tokens u32 [rows] -> f32 [rows, hidden]. */
@@ -255,121 +230,6 @@ export function headLinear(x: Tensor, weight: Weight, firstRow: number, n: numbe
   return out;
 }
 
-/** The experts of each row and what their outputs are multiplied with, both [rows, k]. */
-export interface Routing {
-  readonly experts: Tensor;
-  readonly scales: Tensor;
-}
-
-/** What one workgroup ranks, and what a row's slots are: limits of the kernels. */
-const MAX_EXPERTS = 512;
-const MAX_EXPERTS_PER_TOKEN = 16;
-
-/** logits [rows, experts] -> the k experts of each row. */
-export function route(logits: Tensor, attrs: RouteOp['attrs'], bias?: Weight): Routing {
-  const { graph } = logits;
-  const numExperts = rowSize(logits);
-  const { k, numGroups, keptGroups } = attrs;
-  const perGroup = numExperts / numGroups;
-  if (numExperts > MAX_EXPERTS || k > MAX_EXPERTS_PER_TOKEN || k < 1) {
-    fail(
-      graph,
-      'route',
-      `${k} of ${numExperts} experts`,
-      `at most ${MAX_EXPERTS_PER_TOKEN} of ${MAX_EXPERTS}`,
-    );
-  }
-  if (!Number.isInteger(perGroup) || keptGroups > numGroups || k > keptGroups * perGroup) {
-    fail(
-      graph,
-      'route',
-      `${k} of ${numExperts} experts, ${keptGroups} of ${numGroups} groups`,
-      'equal groups that hold enough experts',
-    );
-  }
-  if (numGroups > 1 && perGroup < 2) fail(graph, 'route', 'groups of one expert', 'two or more in each');
-  if (bias && bias.cols !== numExperts)
-    fail(graph, `bias ${bias.key}`, `${bias.cols} values`, `${numExperts}`);
-  if (bias && attrs.scoring === 'softmax')
-    fail(graph, 'route', `softmax with the bias ${bias.key}`, 'a bias with sigmoid scores only');
-  const experts = createTensor(graph, [rowsOf(logits), k], { dtype: 'u32', name: `${graph.scope}.experts` });
-  const scales = createTensor(graph, [rowsOf(logits), k], { name: `${graph.scope}.scales` });
-  record(graph, {
-    kind: 'route',
-    scope: graph.scope,
-    inputs: { logits },
-    weights: bias ? { bias } : {},
-    attrs,
-    outputs: { experts, scales },
-  });
-  return { experts, scales };
-}
-
-/** x [rows, cols], or [rows, k, cols], times the matrices of each row's experts -> [rows, k, weight.unitRows]. */
-export function expertLinear(x: Tensor, weight: Weight, { experts }: Routing): Tensor {
-  const k = rowSize(experts);
-  const isShared = x.shape.length === 2;
-  if (x.shape.at(-1) !== weight.cols || (!isShared && x.shape[1] !== k)) {
-    fail(
-      x.graph,
-      `expertLinear ${weight.key}`,
-      `[${x.shape}]`,
-      `rows of ${weight.cols}, or of ${k} times that`,
-    );
-  }
-  if (weight.unitRows % 4 !== 0 || weight.cols % 4 !== 0) {
-    fail(
-      x.graph,
-      `expertLinear ${weight.key}`,
-      `experts of [${weight.unitRows}, ${weight.cols}]`,
-      'multiples of 4',
-    );
-  }
-  const out = createTensor(x.graph, [rowsOf(x), k, weight.unitRows]);
-  record(x.graph, {
-    kind: 'expertLinear',
-    scope: x.graph.scope,
-    inputs: { x, experts },
-    weights: { weight },
-    attrs: { eps: 0, activation: 'none', tile: undefined },
-    outputs: { out },
-  });
-  return out;
-}
-
-/** x [rows, k, n] -> [rows, n], slots weighted by the routing's scales. */
-export function combineExperts(x: Tensor, { scales }: Routing): Tensor {
-  const [rows, k, n] = x.shape as [number, number, number];
-  if (x.shape.length !== 3 || rowSize(scales) !== k) {
-    fail(x.graph, 'combineExperts', `[${x.shape}] and [${scales.shape}]`, '[rows, k, n] and [rows, k]');
-  }
-  const out = createTensor(x.graph, [rows, n]);
-  record(x.graph, {
-    kind: 'combineExperts',
-    scope: x.graph.scope,
-    inputs: { x, scales },
-    weights: {},
-    attrs: {},
-    outputs: { out },
-  });
-  return out;
-}
-
-/** x [rows, n] * sigmoid(gate [rows, 1]). */
-export function sigmoidGate(x: Tensor, gate: Tensor): Tensor {
-  expectCols(gate, 1, 'sigmoidGate');
-  const out = createTensor(x.graph, x.shape);
-  record(x.graph, {
-    kind: 'sigmoidGate',
-    scope: x.graph.scope,
-    inputs: { x, gate },
-    weights: {},
-    attrs: {},
-    outputs: { out },
-  });
-  return out;
-}
-
 /** x [rows, 2n] or [rows, k, 2n], gate and up in turn -> half as many columns. */
 export function swiglu(x: Tensor): Tensor {
   const cols = x.shape.at(-1)!;
@@ -412,88 +272,4 @@ export function lastRow(x: Tensor): Tensor {
     outputs: { out },
   });
   return out;
-}
-
-/**
- * Tokens that one workgroup of `sampleScale` sums up: a power of two that makes at most 512 blocks, which is what
- * `samplePick` looks through in one workgroup.
- */
-const sampleBlockSize = (vocab: number): number => Math.max(512, 2 ** Math.ceil(Math.log2(vocab / 512)));
-/** Words that it leaves for each block. */
-const SAMPLE_BLOCK_WORDS = 8;
-
-/** Words of a result; the layout of all that host and sampler exchange is in kernels/sample/layout.ts. */
-const RESULT_WORDS = 16;
-
-/** Where the sampler writes, beside `counts`: session tensors that outlive the step. */
-const sampled = (graph: Graph, rows: number) => ({
-  token: sessionTensor(graph, 'token', [1], 'u32'),
-  result: sessionTensor(graph, 'result', [rows, RESULT_WORDS], 'u32'),
-});
-
-/** logits [1, vocab] of the step's last row -> the id of the next token, in the session tensors `token` and `result`. */
-export function sample(logits: Tensor): Tensor {
-  if (rowsOf(logits) !== 1) fail(logits.graph, 'sample', `${rowsOf(logits)} rows`, 'one row of logits');
-  const { token, result } = sampled(logits.graph, 1);
-  recordSampler(logits, { token, result, isCounted: true }, { row: undefined, ahead: 1 });
-  return token;
-}
-
-/**
- * Samples behind each row of logits [rows, vocab], as long as the tokens u32 [rows] that the rows were computed from are what
- * was sampled before them: results in the rows of the session tensor `result`, the last sampled id in `token`.
- */
-export function sampleRows(logits: Tensor, tokens: Tensor): void {
-  const rows = rowsOf(logits);
-  if (rowsOf(tokens) !== rows) fail(logits.graph, 'sampleRows', `${rowsOf(tokens)} tokens`, `${rows}`);
-  const { token, result } = sampled(logits.graph, rows);
-  for (let row = 0; row < rows; row++) {
-    const attrs = { row, ahead: 1 };
-    recordSampler(logits, { token, result, isCounted: true }, attrs, tokens);
-  }
-}
-
-/**
- * logits [1, vocab] of what may stand two positions behind the step's last row -> a guess of that token in `token`. It is
- * drawn by the rules and the random number that the token itself will be drawn by: the more alike the distributions, the
- * likelier the two are equal. It is not counted.
- */
-export function sampleDraft(logits: Tensor, token: Tensor): void {
-  if (rowsOf(logits) !== 1) fail(logits.graph, 'draft', `${rowsOf(logits)} rows`, 'one row of logits');
-  const result = createTensor(logits.graph, [1, RESULT_WORDS], { dtype: 'u32' });
-  recordSampler(logits, { token, result, isCounted: false }, { row: undefined, ahead: 2 });
-}
-
-function recordSampler(
-  logits: Tensor,
-  { token, result, isCounted }: { token: Tensor; result: Tensor; isCounted: boolean },
-  attrs: Pick<SamplePickOp['attrs'], 'row' | 'ahead'>,
-  tokens?: Tensor,
-): void {
-  const { graph } = logits;
-  const vocab = rowSize(logits);
-  const sampling = sessionTensor(graph, 'sampling', [16], 'u32');
-  const counts = sessionTensor(graph, 'counts', [vocab], 'u32');
-  const bias = sessionTensor(graph, 'bias', [vocab], 'f32');
-  const scaled = createTensor(graph, [1, vocab]);
-  const blockSize = sampleBlockSize(vocab);
-  const numBlocks = Math.ceil(vocab / blockSize);
-  const blocks = createTensor(graph, [numBlocks, SAMPLE_BLOCK_WORDS], { dtype: 'u32' });
-  const scope = graph.scope;
-  record(graph, {
-    kind: 'sampleScale',
-    scope,
-    inputs: { logits, sampling, counts, bias },
-    weights: {},
-    attrs: { blockSize, row: attrs.row },
-    outputs: { scaled, blocks },
-  });
-  record(graph, {
-    kind: 'samplePick',
-    scope,
-    inputs: { logits, scaled, blocks, sampling, ...(tokens && { tokens }) },
-    weights: {},
-    attrs: { blockSize, ...attrs },
-    outputs: { token, ...(isCounted && { counts }), result },
-  });
 }

@@ -4,6 +4,7 @@
  * which MTP joins its two inputs: vLLM deepseek_mtp.py.
  */
 import { UnsupportedConfigError } from '../errors.ts';
+import { route } from '../graph/expert-ops.ts';
 import { createTensor, type RopePairing, type Tensor, viewColumns, type Weights } from '../graph/graph.ts';
 import {
   attend,
@@ -13,7 +14,6 @@ import {
   linear,
   prepareLatent,
   rmsNorm,
-  route,
   splitHeads,
 } from '../graph/ops.ts';
 import { readRope, yarnMscale } from '../graph/rope.ts';

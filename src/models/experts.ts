@@ -1,15 +1,8 @@
 /** @file Mixture of experts as the families share it: what a config says of it, the router, the routed and the shared experts. */
 import { UnsupportedConfigError } from '../errors.ts';
+import { combineExperts, expertLinear, type Routing, route, sigmoidGate } from '../graph/expert-ops.ts';
 import { type Tensor, viewColumns, type Weight, type Weights } from '../graph/graph.ts';
-import {
-  combineExperts,
-  expertLinear,
-  linear,
-  type Routing,
-  route,
-  sigmoidGate,
-  swiglu,
-} from '../graph/ops.ts';
+import { linear, swiglu } from '../graph/ops.ts';
 import type { ConfigReader } from './config.ts';
 import { swigluMlp } from './layers.ts';
 

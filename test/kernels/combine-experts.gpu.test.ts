@@ -1,5 +1,6 @@
 import { expect, it } from 'vitest';
 import { combineExperts as variants } from '../../kernels/experts/combine-experts.ts';
+import { combineExperts } from '../../src/graph/expert-ops.ts';
 import {
   type CombineExpertsOp,
   createTensor,
@@ -7,7 +8,6 @@ import {
   record,
   viewColumns,
 } from '../../src/graph/graph.ts';
-import { combineExperts } from '../../src/graph/ops.ts';
 import { combineExperts as reference } from '../reference/combine-experts.ts';
 import { expectRows } from './expect-rows.ts';
 import { freshSeed, randomNormal, runVariants, seededRandom } from './harness.ts';

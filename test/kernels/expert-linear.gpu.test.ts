@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { expertLinear as variants } from '../../kernels/experts/expert-linear.ts';
 import { type DeviceTraits, splitRows } from '../../src/gpu/kernel.ts';
+import { combineExperts, expertLinear, route } from '../../src/graph/expert-ops.ts';
 import { EXPERT_TILE, FEW_ROWS, fuse } from '../../src/graph/fuse.ts';
 import { createGraph, createTensor, type Tensor, viewColumns, Weights } from '../../src/graph/graph.ts';
-import { add, combineExperts, expertLinear, linear, rmsNorm, route, swiglu } from '../../src/graph/ops.ts';
+import { add, linear, rmsNorm, swiglu } from '../../src/graph/ops.ts';
 import { formats } from '../../src/weights/formats.ts';
 import { groupEntries, expertLinear as reference } from '../reference/expert-linear.ts';
 import { packers } from '../reference/formats.ts';

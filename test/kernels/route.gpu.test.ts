@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import { route as variants } from '../../kernels/experts/route.ts';
+import { route } from '../../src/graph/expert-ops.ts';
 import { createTensor, type Graph, type RouteOp, viewColumns, Weights } from '../../src/graph/graph.ts';
-import { route } from '../../src/graph/ops.ts';
 import { type Routed, route as reference, scalesOf } from '../reference/route.ts';
 import { freshSeed, type Outcome, POISON, randomNormal, runVariants, seededRandom } from './harness.ts';
 

@@ -23,7 +23,7 @@ import {
   tensorBytes,
   viewRow,
 } from '../../src/graph/graph.ts';
-import { sample, sampleDraft, sampleRows } from '../../src/graph/ops.ts';
+import { sample, sampleDraft, sampleRows } from '../../src/graph/sample-ops.ts';
 import { POISON, testDevice } from './harness.ts';
 
 const RESULT_BYTES = 4 * NUM_RESULT_WORDS;
