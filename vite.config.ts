@@ -8,6 +8,7 @@ import { browserArgs, findBrowser } from './scripts/browser.mjs';
 import { foreignFixtureFolders, listFixtures } from './test/list-fixtures.ts';
 
 const root = import.meta.dirname;
+const everyCase = process.env.EVERY_CASE === '1';
 /** What the published library imports at run time rather than carrying along. */
 const packages = [...Object.keys(packageJson.dependencies), 'webgpu'];
 
@@ -22,8 +23,17 @@ const openChat: Plugin = {
   },
 };
 
-/** GPU tests share one adapter, and a software one keeps every core busy: one file at a time. */
-const gpuTest = { testTimeout: 300_000, hookTimeout: 300_000, fileParallelism: false };
+/**
+ * GPU tests share one adapter. A software one compiles on one core, so that Node and the browser go side by side, each with
+ * two files at a time.
+ */
+const gpuTest = { testTimeout: 300_000, hookTimeout: 300_000, maxWorkers: 2, sequence: { groupOrder: 1 } };
+
+/** Minutes on a software adapter in a page. They need no other kernels than the goldens and the chat page, which run there always. */
+const longInPages = [
+  'test/engine/tiny-models.gpu.test.ts',
+  'test/kernels/{attend,attend-split,expert-linear,head-linear,prepare-latent,sample}.gpu.test.ts',
+];
 
 export default defineConfig({
   // A missing file is a 404, never some page with status 200.
@@ -44,7 +54,7 @@ export default defineConfig({
     },
   },
   test: {
-    provide: { fixtures: listFixtures(root, process.env), everyCase: process.env.EVERY_CASE === '1' },
+    provide: { fixtures: listFixtures(root, process.env), everyCase },
     projects: [
       {
         extends: true,
@@ -67,7 +77,6 @@ export default defineConfig({
           include: ['test/**/*.gpu.test.ts'],
           globalSetup: ['test/global-setup-node.ts'],
           setupFiles: ['test/setup-node.ts'],
-          sequence: { groupOrder: 1 },
           ...gpuTest,
         },
       },
@@ -79,7 +88,10 @@ export default defineConfig({
           include: ['test/**/*.{gpu,chrome}.test.ts'],
           // Many loads of a model, and each compiles for half a minute on a software adapter in a page; what a page makes of
           // loading, stopping, speculation and broken checkpoints is the page tests' affair.
-          exclude: ['test/engine/{debug,experts,load,speculate}.gpu.test.ts'],
+          exclude: [
+            'test/engine/{debug,experts,load,speculate}.gpu.test.ts',
+            ...(everyCase ? [] : longInPages),
+          ],
           browser: {
             enabled: true,
             headless: true,
@@ -87,7 +99,6 @@ export default defineConfig({
             instances: [{ browser: 'chromium' }],
             screenshotFailures: false,
           },
-          sequence: { groupOrder: 2 },
           ...gpuTest,
         },
       },
@@ -96,7 +107,6 @@ export default defineConfig({
         test: {
           name: 'page',
           include: ['test/**/*.page.test.ts'],
-          sequence: { groupOrder: 3 },
           ...gpuTest,
         },
       },

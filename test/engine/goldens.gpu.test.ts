@@ -189,7 +189,7 @@ async function compare(
   // The prompt and its greedy continuation at once, from nothing; short prompts also row by row, through the kernels of decoding.
   const whole = [...ids, ...greedy.slice(0, -1)];
   const last = greedy.map((_, i) => ids.length - 1 + i);
-  for (const rowsAtOnce of ids.length <= 7 ? [1, PREFILL_ROWS] : [PREFILL_ROWS]) {
+  for (const rowsAtOnce of isWhole && ids.length <= 7 ? [1, PREFILL_ROWS] : [PREFILL_ROWS]) {
     const found = await session.inspect(whole, names, rowsAtOnce);
     const differ = (name: string, positions: ArrayLike<number>, goldenName: string): Difference => {
       const { shape, data } = found.get(name)!;
@@ -241,7 +241,7 @@ async function compare(
     const module = `model.layers.${numLayers}`;
     const head = `${module}.shared_head.head`;
     const positions = at('mtp.rows').data;
-    for (const rowsAtOnce of ids.length <= 7 ? [2, PREFILL_ROWS] : [PREFILL_ROWS]) {
+    for (const rowsAtOnce of isWhole && ids.length <= 7 ? [2, PREFILL_ROWS] : [PREFILL_ROWS]) {
       const found = await session.inspect(ids, [module, head], rowsAtOnce);
       const of = (name: string, goldenName: string): Difference => {
         const { shape, data } = found.get(name)!;

@@ -11,8 +11,8 @@ import { type OpenPage, type PageTest, startPageTest } from '../page.ts';
 import { type FileServer, serve } from '../weights/file-server.ts';
 
 const MODEL_FOLDER = join(import.meta.dirname, '../../examples/models/tiny-qwen3');
-/** Software adapters compile and compute slowly. */
-const TIMEOUT = 90_000;
+/** Software adapters compile and compute slowly, and other tests run beside. */
+const TIMEOUT = 200_000;
 
 let pages: PageTest;
 beforeAll(async () => {
