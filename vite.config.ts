@@ -23,11 +23,10 @@ const openChat: Plugin = {
   },
 };
 
-/**
- * GPU tests share one adapter. A software one compiles on one core, so that Node and the browser go side by side, each with
- * two files at a time.
- */
-const gpuTest = { testTimeout: 300_000, hookTimeout: 300_000, maxWorkers: 2, sequence: { groupOrder: 1 } };
+/** GPU tests share one adapter. A software one compiles on one core, which leaves room for a second file. */
+const gpuTest = { testTimeout: 300_000, hookTimeout: 300_000, maxWorkers: 2 };
+/** Pages and tests inside the browser go side by side: both have one long file. */
+const inBrowser = { ...gpuTest, sequence: { groupOrder: 1 } };
 
 /** Minutes on a software adapter in a page. They need no other kernels than the goldens and the chat page, which run there always. */
 const longInPages = [
@@ -77,6 +76,7 @@ export default defineConfig({
           include: ['test/**/*.gpu.test.ts'],
           globalSetup: ['test/global-setup-node.ts'],
           setupFiles: ['test/setup-node.ts'],
+          sequence: { groupOrder: 2 },
           ...gpuTest,
         },
       },
@@ -99,7 +99,7 @@ export default defineConfig({
             instances: [{ browser: 'chromium' }],
             screenshotFailures: false,
           },
-          ...gpuTest,
+          ...inBrowser,
         },
       },
       {
@@ -107,7 +107,7 @@ export default defineConfig({
         test: {
           name: 'page',
           include: ['test/**/*.page.test.ts'],
-          ...gpuTest,
+          ...inBrowser,
         },
       },
     ],
