@@ -170,6 +170,13 @@ describe('planning without a checkpoint', () => {
     expect(uniformResolver('fp8')([name], [[256, 256]])).toBe(format);
   });
 
+  test.each(['int4', 'int8'] as const)('in %s, embeddings and routers stay in bf16', (format) => {
+    const resolver = uniformResolver(format);
+    expect(resolver(['model.layers.0.self_attn.q_proj.weight'], [[256, 256]])).toBe(formats[format]);
+    expect(resolver(['model.embed_tokens.weight'], [[256, 256]])).toBe(formats.bf16);
+    expect(resolver(['model.layers.0.mlp.gate.weight'], [[256, 256]])).toBe(formats.bf16);
+  });
+
   test('in another format every matrix has it, and vectors are f32', () => {
     expect(uniformResolver('f16')(['lm_head.weight'], [[256, 256]])).toBe(formats.f16);
     expect(uniformResolver('fp8')(['model.norm.weight'], [[256]])).toBe(formats.f32);
