@@ -2,6 +2,7 @@
  * @file Integer weights as compressed-tensors stores them, rows of outputs: W[o, i] = value[o, i] * scale[o, group of i].
  *   int-quantized: `X.weight` int8 [out, in], signed. pack-quantized: `X.weight_packed` int32 [out, ceil(in / 8 or 4)], the first
  *   value in the low bits, value = bits - 8 or 128; `X.weight_shape` int64 [2] = out, in.
+ *   With `X.weight_zero_point` int32 [ceil(out / 8 or 4), groups], the first row's in the low bits, value = bits - zero point.
  * `X.weight_scale` is [out, groups]; one group: a scale for each row. Its float8 is read by fp8.ts. It must not know models or
  * the GPU. Source: compressed-tensors, compressors/quantized_compressors.
  */
@@ -9,7 +10,7 @@ import { UnsupportedConfigError, WeightMismatchError } from '../errors.ts';
 import type { TensorEntry } from './checkpoint.ts';
 import { scalePerRow } from './fp8.ts';
 import { intFormat } from './int-format.ts';
-import { packScales, padRows } from './pack.ts';
+import { packHalves, packScales, padRows, shortNumber } from './pack.ts';
 import {
   type CheckedPiece,
   fitting,
@@ -25,12 +26,11 @@ export function storedCompressed(module: Module): StoredMatrix | undefined {
   const packed = module.tensor('weight_packed');
   const weight = packed ?? module.tensor('weight');
   if (!packed && weight?.dtype !== 'I8') return undefined;
-  for (const suffix of ['weight_zero_point', 'weight_g_idx']) {
-    const found = module.tensor(suffix);
-    if (!found) continue;
+  const unread = module.tensor('weight_g_idx') ?? (packed ? undefined : module.tensor('weight_zero_point'));
+  if (unread) {
     throw new UnsupportedConfigError(
-      `${found.name} says that ${module.name} has ${suffix === 'weight_g_idx' ? 'columns in an order of their own' : 'zero points'}, ` +
-        'which is not supported in compressed-tensors. Choose a symmetric checkpoint, or one in the AWQ or GPTQ format.',
+      `${unread.name} belongs to a kind of compressed-tensors (${packed ? 'actorder' : 'asymmetric int-quantized'}) that is not ` +
+        'supported. Choose a checkpoint without it, or one in the AWQ or GPTQ format.',
     );
   }
   return packed ? storedPacked(module, packed) : storedSigned(module, weight!);
@@ -89,6 +89,8 @@ function withScales(
 ): StoredMatrix {
   const found = needed(module, 'weight_scale', module.tensor('weight_scale')?.shape ?? [], SCALE_DTYPES);
   const groupSize = groupSizeOf(module, bits, found);
+  const zeros = module.tensor('weight_zero_point');
+  if (zeros) return withZeros(module, { bits, groupSize, scale: found, zeros }, pieces);
   const { tensor, rowsPerStored } =
     groupSize === undefined ? scalePerRow(module, found) : { tensor: found, rowsPerStored: 1 };
   return {
@@ -101,6 +103,58 @@ function withScales(
         section: 'scale',
         rowsPerStored,
         pack: (bytes, numRows, rowBytes) => packScales(tensor.dtype, bytes, numRows, rowBytes, rowsPerStored),
+      },
+    ],
+  };
+}
+
+interface WithZeros {
+  bits: 4 | 8;
+  groupSize: number | undefined;
+  scale: TensorEntry;
+  zeros: TensorEntry;
+}
+
+/** Scales in the low halves of the scale words, zero points as numbers of the same type in the high halves. */
+function withZeros(
+  { rows, cols }: Module,
+  { bits, groupSize, scale, zeros }: WithZeros,
+  pieces: readonly (RowsPiece | CheckedPiece)[],
+): StoredMatrix {
+  const numGroups = groupSize === undefined ? 1 : Math.ceil(cols / groupSize);
+  fitting(scale, [rows, numGroups], ['BF16', 'F16']);
+  fitting(zeros, [Math.ceil((rows * bits) / 32), numGroups], ['I32']);
+  return {
+    format: intFormat({ bits, groupSize, words: scale.dtype === 'F16' ? 'f16-zero' : 'bf16-zero' }),
+    pieces: [
+      ...pieces,
+      {
+        lies: 'rows',
+        tensor: scale,
+        section: 'scale',
+        rowsPerStored: 1,
+        isPartial: true,
+        pack: (bytes, numRows, rowBytes) => packHalves(bytes, numRows, rowBytes, 0),
+      },
+      {
+        lies: 'rows',
+        tensor: zeros,
+        section: 'scale',
+        rowsPerStored: 32 / bits,
+        isPartial: true,
+        pack: (bytes, numRows, rowBytes) => {
+          const stored = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+          const words = new Uint32Array((numRows * rowBytes) / 4);
+          for (let r = 0; r < numRows; r++) {
+            const shift = (r * bits) % 32;
+            const first = Math.floor((r * bits) / 32) * numGroups;
+            for (let g = 0; g < numGroups; g++) {
+              const zero = (stored.getUint32(4 * (first + g), true) >>> shift) & (2 ** bits - 1);
+              words[(r * rowBytes) / 4 + g] = shortNumber(zero, scale.dtype) << 16;
+            }
+          }
+          return new Uint8Array(words.buffer);
+        },
       },
     ],
   };

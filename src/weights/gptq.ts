@@ -171,17 +171,36 @@ function awqWords(bytes: Uint8Array<ArrayBuffer>, rows: number): Uint8Array<Arra
   const stored = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const words = new Uint32Array(bytes.length / 4);
   const rowWords = rows / 8;
-  for (let first = 0; first < words.length / rows; first++) {
+  const square = new Int32Array(8);
+  for (let first = 0; first < words.length; first += rows) {
     for (let w = 0; w < rowWords; w++) {
-      const at = first * rows + w * 8;
-      for (let input = 0; input < 8; input++) {
-        const packed = stored.getUint32(4 * ((first * 8 + input) * rowWords + w), true);
-        for (let n = 0; n < 8; n++) words[at + AWQ_ORDER[n]!]! |= ((packed >>> (4 * n)) & 15) << (4 * input);
-      }
+      for (let input = 0; input < 8; input++)
+        square[input] = stored.getInt32(4 * (first + input * rowWords + w), true);
+      transposeNibbles(square);
+      for (let n = 0; n < 8; n++) words[first + w * 8 + AWQ_ORDER[n]!] = square[n]!;
     }
   }
   return new Uint8Array(words.buffer);
 }
+
+/** Eight words as a square of 8 x 8 nibbles: nibble i of word n becomes nibble n of word i. Swaps squares of 4, of 2, of 1. */
+function transposeNibbles(words: Int32Array): void {
+  for (const [side, mask] of TRANSPOSE_STEPS) {
+    for (let i = 0; i < 8; i++) {
+      if (i & side) continue;
+      const swapped = ((words[i]! >>> (4 * side)) ^ words[i + side]!) & mask;
+      words[i + side]! ^= swapped;
+      words[i]! ^= swapped << (4 * side);
+    }
+  }
+}
+
+/** The side of the squares, and the bits of the lower of two. */
+const TRANSPOSE_STEPS = [
+  [4, 0xffff],
+  [2, 0x00ff00ff],
+  [1, 0x0f0f0f0f],
+] as const;
 
 /** The group of every input as bytes, padded with zeros to whole words. */
 function groupBytes(

@@ -6,7 +6,7 @@
 import { UnsupportedConfigError, WeightMismatchError } from '../errors.ts';
 import type { TensorEntry } from './checkpoint.ts';
 import { intFormat } from './int-format.ts';
-import { padRows } from './pack.ts';
+import { packHalves, padRows } from './pack.ts';
 import { fitting, type Module, needed, type RowsPiece, type StoredMatrix } from './stored-matrix.ts';
 
 /** A matrix in U32 with scales, or undefined. @throws MissingWeightError | WeightMismatchError | UnsupportedConfigError naming the tensor */
@@ -53,18 +53,6 @@ function halves(tensor: TensorEntry, half: 0 | 1): RowsPiece {
     section: 'scale',
     rowsPerStored: 1,
     isPartial: true,
-    pack: (bytes, numRows, rowBytes) => {
-      const words = new Uint8Array(numRows * rowBytes);
-      const rowValues = bytes.length / 2 / numRows;
-      for (let r = 0; r < numRows; r++) {
-        for (let i = 0; i < rowValues; i++) {
-          const from = 2 * (r * rowValues + i);
-          const to = r * rowBytes + 4 * i + 2 * half;
-          words[to] = bytes[from]!;
-          words[to + 1] = bytes[from + 1]!;
-        }
-      }
-      return words;
-    },
+    pack: (bytes, numRows, rowBytes) => packHalves(bytes, numRows, rowBytes, half),
   };
 }

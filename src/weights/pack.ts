@@ -94,6 +94,26 @@ function f16Value(bits: number): number {
   return halfTable[bits]!;
 }
 
+/** 16-bit values of rows as the low (0) or high (1) halves of words; the other halves, and words behind a row's values, are zeros. */
+export function packHalves(
+  bytes: Uint8Array<ArrayBuffer>,
+  numRows: number,
+  rowBytes: number,
+  half: 0 | 1,
+): Uint8Array<ArrayBuffer> {
+  const words = new Uint8Array(numRows * rowBytes);
+  const rowValues = bytes.length / 2 / numRows;
+  for (let r = 0; r < numRows; r++) {
+    for (let i = 0; i < rowValues; i++) {
+      const from = 2 * (r * rowValues + i);
+      const to = r * rowBytes + 4 * i + 2 * half;
+      words[to] = bytes[from]!;
+      words[to + 1] = bytes[from + 1]!;
+    }
+  }
+  return words;
+}
+
 /** The bits of a natural number up to 256, which both are exact for, as BF16 or F16. */
 export function shortNumber(value: number, dtype: SafetensorsDtype): number {
   if (value === 0) return 0;

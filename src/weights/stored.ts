@@ -66,6 +66,12 @@ function moduleOf(
     return { name, rows, cols, quantization, tensor: (suffix) => tensors.get(`${name}.${suffix}`) };
   const tensor = (suffix: string): TensorEntry | undefined => {
     const whole = tensors.get(`${stack}.${suffix}`);
+    const { shape } = tensors.get(`${stack}.weight`)!;
+    if (whole && whole.shape[0] !== shape[0]) {
+      throw new WeightMismatchError(
+        `${whole.name} has shape [${whole.shape}] and ${stack}.weight [${shape}]: one for each expert is wanted. Download the checkpoint again.`,
+      );
+    }
     return whole && sliceOf(whole, Number(expert));
   };
   return { name: stack, rows, cols, quantization, tensor };

@@ -183,6 +183,42 @@ export const compressed: Write = (random, name, { rows, cols, bits, groupSize })
   };
 };
 
+/** With zero points. */
+export const asymmetric: Write = (random, name, shape) => {
+  const { rows, cols, bits, groupSize } = shape;
+  const numGroups = Math.ceil(cols / groupSize);
+  const [packed, dims] = compressed(random, name, shape).tensors as [TensorToWrite, TensorToWrite];
+  const words = packed.data as Uint32Array;
+  const rowWords = words.length / rows;
+  const zeros = table(rows * numGroups, () => upTo(random, 2 ** bits));
+  const scales = Uint16Array.from({ length: rows * numGroups }, () => bf16Bits(0.1 * random()));
+  const values = new Float64Array(rows * cols);
+  for (let o = 0; o < rows; o++)
+    for (let i = 0; i < cols; i++) {
+      const g = o * numGroups + Math.floor(i / groupSize);
+      const at = i * bits;
+      const q = (words[o * rowWords + Math.floor(at / 32)]! >>> (at % 32)) & (2 ** bits - 1);
+      values[o * cols + i] = (q - zeros[g]!) * bf16Value(scales[g]!);
+    }
+  // Packed along outputs: turned over, [groups, out / n], and back.
+  const perWord = 32 / bits;
+  const byGroup = packAlong(numGroups, rows, bits, (g, o) => zeros[o * numGroups + g]!);
+  const zeroRows = Math.ceil(rows / perWord);
+  const zeroWords = Uint32Array.from(
+    byGroup,
+    (_, at) => byGroup[(at % numGroups) * zeroRows + Math.floor(at / numGroups)]!,
+  );
+  return {
+    values,
+    tensors: [
+      packed,
+      dims,
+      { name: `${name}.weight_scale`, dtype: 'BF16', shape: [rows, numGroups], data: scales },
+      { name: `${name}.weight_zero_point`, dtype: 'I32', shape: [zeroRows, numGroups], data: zeroWords },
+    ],
+  };
+};
+
 /** Signed bytes with a scale for each row. */
 export const signedBytes: Write = (random, name, { rows, cols }) => {
   const q = Int8Array.from({ length: rows * cols }, () => upTo(random, 256) - 128);

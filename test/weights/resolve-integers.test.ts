@@ -97,6 +97,12 @@ describe('an integer matrix stays as narrow as it is stored', () => {
       { bits: 4, groupSize: 64, words: 'f16-bias' },
     ],
     ['compressed-tensors int4', compressedConfig(4, 128), packed, { bits: 4, groupSize: 128, words: 'f32' }],
+    [
+      'compressed-tensors int4 with zero points',
+      compressedConfig(4, 128),
+      { ...packed, 'm.weight_zero_point': ['I32', 8, 2] },
+      { bits: 4, groupSize: 128, words: 'bf16-zero' },
+    ],
     ['compressed-tensors int8', compressedConfig(8), signed, { bits: 8, groupSize: undefined, words: 'f32' }],
     [
       'compressed-tensors with one scale',
@@ -144,6 +150,16 @@ describe('experts in one tensor are found under the names of families', () => {
       'mlp.switch_mlp.up.biases': ['BF16', 3, 64, 4],
     };
     expect(resolve(mlxConfig, stored, names)).toBe(intFormat({ bits: 4, groupSize: 64, words: 'bf16-bias' }));
+  });
+
+  test('with scales for each of them', () => {
+    const stored: Stored = {
+      'mlp.switch_mlp.up.weight': ['U32', 3, 64, 32],
+      'mlp.switch_mlp.up.scales': ['BF16', 4, 64, 4],
+      'mlp.switch_mlp.up.biases': ['BF16', 3, 64, 4],
+    };
+    expect(() => resolve(mlxConfig, stored, names)).toThrow(WeightMismatchError);
+    expect(() => resolve(mlxConfig, stored, names)).toThrow(/switch_mlp\.up\.scales has shape \[4,64,4\]/);
   });
 
   test.each([
@@ -235,11 +251,18 @@ describe('before anything is downloaded, an integer matrix is refused', () => {
       /m\.weight_scale has shape \[64,2\]/,
     ],
     [
-      'compressed-tensors with zero points',
+      'compressed-tensors with columns in any order',
       compressedConfig(4, 128),
-      { ...packed, 'm.weight_zero_point': ['I32', 8, 2] },
+      { ...packed, 'm.weight_g_idx': ['I32', 256] },
       UnsupportedConfigError,
-      /m\.weight_zero_point/,
+      /m\.weight_g_idx/,
+    ],
+    [
+      'compressed-tensors with zero points of another shape',
+      compressedConfig(4, 128),
+      { ...packed, 'm.weight_zero_point': ['I8', 64, 2] },
+      WeightMismatchError,
+      /m\.weight_zero_point has shape \[64,2\], config\.json wants \[8,2\]/,
     ],
   ])('%s', (_, config, stored, ErrorClass, message) => {
     expect(() => resolve(config, stored)).toThrow(ErrorClass);

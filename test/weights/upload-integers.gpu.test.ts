@@ -97,6 +97,11 @@ const cases: Record<string, Case> = {
     write: published.compressed,
     layout: { bits: 8, groupSize: 32, words: 'f32' },
   },
+  'compressed-tensors 4 bits with zero points': {
+    config: compressed(4, 32),
+    write: published.asymmetric,
+    layout: { bits: 4, groupSize: 32, words: 'bf16-zero' },
+  },
   'compressed-tensors 8 bits, signed': {
     config: compressed(8, -1),
     write: published.signedBytes,
