@@ -52,11 +52,20 @@ async function main(): Promise<void> {
   if (memory !== undefined) console.log(fit(planned.estimate, capacity, memory));
 }
 
+/** What compressed-tensors says of weights. */
+interface PublishedWeights {
+  type?: string;
+  num_bits?: number;
+}
+
 /** The format that the config says its weights are in. */
 function publishedFormat(config: Record<string, unknown>): string {
   const quantization = (config.quantization ?? config.quantization_config) as
-    | { quant_method?: string; bits?: number }
+    | { quant_method?: string; bits?: number; config_groups?: Record<string, { weights?: PublishedWeights }> }
     | undefined;
+  // compressed-tensors tells by group of modules; nearly all have one.
+  const [group] = Object.values(quantization?.config_groups ?? {});
+  if (group?.weights) return group.weights.type === 'float' ? 'fp8' : `int${group.weights.num_bits}`;
   if (quantization?.bits !== undefined) return `int${quantization.bits}`;
   return quantization?.quant_method ?? (config.torch_dtype === 'float16' ? 'f16' : 'bf16');
 }

@@ -73,6 +73,10 @@ function gptq(module: Module, qweight: TensorEntry, config: Config<'gptq'>): Sto
 function awq(module: Module, qweight: TensorEntry, config: Config<'awq'>): StoredMatrix {
   const { rows, cols } = module;
   fitting(qweight, [cols, rows / 8], ['I32']);
+  if (cols % 8 !== 0)
+    throw new WeightMismatchError(
+      `${qweight.name} has ${cols} inputs, wanted a multiple of 8, which make a word.`,
+    );
   const { scales, groupSize, numGroups } = scalesOf(module, config, false);
   const zeros = needed(module, 'qzeros', [numGroups, rows / 8], ['I32']);
   return {

@@ -269,6 +269,16 @@ describe('before anything is downloaded, an integer matrix is refused', () => {
     expect(() => resolve(config, stored)).toThrow(message);
   });
 
+  test('AWQ with inputs that fill no words', () => {
+    const config = { quantization_config: { quant_method: 'awq', bits: 4, group_size: -1 } };
+    const stored: Stored = {
+      'm.qweight': ['I32', 252, 8],
+      'm.qzeros': ['I32', 1, 8],
+      'm.scales': ['F16', 1, 64],
+    };
+    expect(() => resolve(config, stored, ['m.weight'], [64, 252])).toThrow(WeightMismatchError);
+  });
+
   test('that shares a matrix with one of other bits', () => {
     const stored: Stored = {
       ...mlx,
