@@ -12,7 +12,7 @@ import { familyOf } from '../../src/models/index.ts';
 import { uniformResolver } from '../../src/weights/resolve.ts';
 
 const USAGE =
-  'usage: npm run plan -- DIR|config.json [--weights bf16|f16|f32|fp8] [--context N] [--memory 24GiB] [--json] [--ops]';
+  'usage: npm run plan -- DIR|config.json [--weights bf16|f16|f32|fp8|int4|int8] [--context N] [--memory 24GiB] [--json] [--ops]';
 /** What desktop adapters bind; a weight beyond it takes another dispatch. */
 const DESKTOP_BINDING_BYTES = 2 ** 31;
 const PREFILL_ROWS = 256;
@@ -52,9 +52,21 @@ async function main(): Promise<void> {
   if (memory !== undefined) console.log(fit(planned.estimate, capacity, memory));
 }
 
+/** What compressed-tensors says of weights. */
+interface PublishedWeights {
+  type?: string;
+  num_bits?: number;
+}
+
 /** The format that the config says its weights are in. */
 function publishedFormat(config: Record<string, unknown>): string {
-  const quantization = config.quantization_config as { quant_method?: string } | undefined;
+  const quantization = (config.quantization ?? config.quantization_config) as
+    | { quant_method?: string; bits?: number; config_groups?: Record<string, { weights?: PublishedWeights }> }
+    | undefined;
+  // compressed-tensors tells by group of modules; nearly all have one.
+  const [group] = Object.values(quantization?.config_groups ?? {});
+  if (group?.weights) return group.weights.type === 'float' ? 'fp8' : `int${group.weights.num_bits}`;
+  if (quantization?.bits !== undefined) return `int${quantization.bits}`;
   return quantization?.quant_method ?? (config.torch_dtype === 'float16' ? 'f16' : 'bf16');
 }
 

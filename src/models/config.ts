@@ -4,7 +4,7 @@
  */
 import { UnsupportedConfigError } from '../errors.ts';
 
-/** Keys that do not change what the forward pass computes, or that another room reads (weights: `quantization_config`). */
+/** Keys that do not change what the forward pass computes, or that another room reads (weights: `quantization_config` and MLX's `quantization`). */
 const HARMLESS = new Set([
   '_attn_implementation',
   '_name_or_path',
@@ -23,6 +23,7 @@ const HARMLESS = new Set([
   'model_type',
   'pad_token_id',
   'pretraining_tp',
+  'quantization',
   'quantization_config',
   'router_aux_loss_coef',
   'seq_aux',

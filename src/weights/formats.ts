@@ -10,7 +10,8 @@ import f32 from '../../kernels/weights/f32.wgsl?raw';
 import fp8 from '../../kernels/weights/fp8.wgsl?raw';
 import { wgslFile } from '../gpu/kernel.ts';
 import type { WeightFormat } from '../graph/graph.ts';
-import { FP8_BLOCK } from './fp8.ts';
+import { FP8_BLOCK } from './fp8-block.ts';
+import { intFormat } from './int-format.ts';
 
 /** A format with one section, where a block is one 16-byte load. */
 function plain(name: string, blockSize: number, type: string, text: string, fitsF16: boolean): WeightFormat {
@@ -46,4 +47,7 @@ export const formats = {
     // An e4m3 is a float16, its product with a scale is not.
     fitsF16: false,
   },
+  /** As GPTQ and AWQ publish 4 bits, and MLX 8; int-format.ts has the others. */
+  int4: intFormat({ bits: 4, groupSize: 128, words: 'f16-zero' }),
+  int8: intFormat({ bits: 8, groupSize: 64, words: 'bf16-bias' }),
 } satisfies Record<string, WeightFormat>;

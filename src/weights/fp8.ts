@@ -1,76 +1,79 @@
 /**
- * @file Checkpoints in float8 with a scale for each block of 128 x 128 weights, as DeepSeek-V3 and Qwen3-*-FP8 are published:
- * `X.weight` in e4m3 and `X.weight_scale_inv` beside it, W[r, c] = weight[r, c] * scale[floor(r / 128), floor(c / 128)].
- * Owns these names, shapes and what config.json says about them. It must not know models or the GPU.
- * Source: DeepSeek-V3, README_WEIGHTS.md.
+ * @file Checkpoints in float8 e4m3, W = weight * scale: with a scale for each block of 128 x 128 weights as DeepSeek-V3 and
+ * Qwen3-*-FP8 are published (`X.weight_scale_inv`, W[r, c] = weight[r, c] * scale[floor(r / 128), floor(c / 128)]), or with one for
+ * each row or the whole matrix as compressed-tensors and AutoFP8 write (`X.weight_scale`).
+ * Owns these names and shapes. It must not know models or the GPU.
+ * Source: DeepSeek-V3, README_WEIGHTS.md; compressed-tensors, format float-quantized.
  */
-import { MissingWeightError, UnsupportedConfigError, WeightMismatchError } from '../errors.ts';
+import { MissingWeightError, WeightMismatchError } from '../errors.ts';
 import type { TensorEntry } from './checkpoint.ts';
-import { isJsonObject } from './json.ts';
-import type { SafetensorsDtype } from './safetensors.ts';
+import { formats } from './formats.ts';
+import { FP8_BLOCK } from './fp8-block.ts';
+import { packRows, packScales } from './pack.ts';
+import { fitting, type Module, SCALE_DTYPES, type StoredMatrix } from './stored-matrix.ts';
 
-/** Rows and columns of weights that share a scale. */
-export const FP8_BLOCK = 128;
+/** A matrix in F8_E4M3, or undefined. @throws MissingWeightError | WeightMismatchError naming the tensor */
+export function storedFp8(module: Module): StoredMatrix | undefined {
+  const weight = module.tensor('weight');
+  if (weight?.dtype !== 'F8_E4M3') return undefined;
+  fitting(weight, [module.rows, module.cols], ['F8_E4M3']);
+  const { tensor, rowsPerStored } = scalesOf(module, weight);
+  return {
+    format: formats.fp8,
+    pieces: [
+      {
+        lies: 'rows',
+        tensor: weight,
+        section: 'data',
+        rowsPerStored: 1,
+        pack: (bytes, numRows) => packRows(formats.fp8, false, weight.dtype, bytes, numRows),
+      },
+      {
+        lies: 'rows',
+        tensor,
+        section: 'scale',
+        rowsPerStored,
+        pack: (bytes, numRows, rowBytes) => packScales(tensor.dtype, bytes, numRows, rowBytes, rowsPerStored),
+      },
+    ],
+  };
+}
 
-/** Published scales are F32 (DeepSeek) or BF16 (Qwen); F16 has been seen. */
-const SCALE_DTYPES: readonly SafetensorsDtype[] = ['F32', 'BF16', 'F16'];
-
-/** The tensor that holds the scales of `name`. */
-export const scaleNameOf = (name: string): string => `${name}_scale_inv`;
-
-/**
- * Refuses a config whose `quantization_config` tells of another format.
- * @throws UnsupportedConfigError
- */
-export function checkQuantization(config: Readonly<Record<string, unknown>>): void {
-  const found = config.quantization_config;
-  if (found === undefined || found === null) return;
-  const { quant_method, fmt, weight_block_size } = isJsonObject(found) ? found : {};
-  // Not read: `modules_to_not_convert`, since each tensor's own dtype tells whether it was converted; `activation_scheme`,
-  // since it tells how a kernel for 8-bit products would round activations, and here they stay as exact as without quantisation.
-  const isKnown =
-    quant_method === 'fp8' &&
-    (fmt === undefined || fmt === null || fmt === 'e4m3') &&
-    JSON.stringify(weight_block_size) === JSON.stringify([FP8_BLOCK, FP8_BLOCK]);
-  if (isKnown) return;
-  const shown = isJsonObject(found) ? { quant_method, fmt, weight_block_size } : found;
-  throw new UnsupportedConfigError(
-    `config.json: quantization_config is ${JSON.stringify(shown)}; the one that works is {"quant_method":"fp8","fmt":"e4m3",` +
-      `"weight_block_size":[${FP8_BLOCK},${FP8_BLOCK}]}. Choose a checkpoint in that format, or one that is not quantised (BF16, F16, F32).`,
-  );
+/** The scales of a matrix, and the rows of it that one of theirs stands for. */
+function scalesOf(
+  module: Module,
+  { name, dtype, shape }: TensorEntry,
+): { tensor: TensorEntry; rowsPerStored: number } {
+  const blocks = shape.map((n) => Math.ceil(n / FP8_BLOCK));
+  const inverse = module.tensor('weight_scale_inv');
+  if (inverse) return { tensor: fitting(inverse, blocks, SCALE_DTYPES), rowsPerStored: FP8_BLOCK };
+  const scale = module.tensor('weight_scale');
+  if (!scale) {
+    throw new MissingWeightError(
+      `${name} is stored as ${dtype} [${shape}], and the checkpoint has neither ${name}_scale_inv (wanted [${blocks}], a scale for each ` +
+        `${FP8_BLOCK} x ${FP8_BLOCK} weights) nor ${name}_scale. Check that all its files are there.`,
+    );
+  }
+  if (scale.shape.join() === blocks.join() && blocks[1]! > 1)
+    return { tensor: fitting(scale, blocks, SCALE_DTYPES), rowsPerStored: FP8_BLOCK };
+  return scalePerRow(module, scale);
 }
 
 /**
- * Checks the scales of a tensor in F8_E4M3.
- * @throws MissingWeightError | WeightMismatchError naming the tensor
+ * Scales [rows, 1], [rows], or one for the whole matrix, as [rows, 1] or [1, 1].
+ * @throws WeightMismatchError naming the tensor
  */
-export function checkScales(
-  tensors: ReadonlyMap<string, TensorEntry>,
-  { name, dtype, shape }: TensorEntry,
-): void {
-  if (shape.length !== 2) {
+export function scalePerRow(
+  { rows }: Pick<Module, 'rows'>,
+  tensor: TensorEntry,
+): { tensor: TensorEntry; rowsPerStored: number } {
+  const size = tensor.shape.reduce((a, b) => a * b, 1);
+  const isColumn = tensor.shape.slice(1).every((n) => n === 1);
+  if (!isColumn || (size !== rows && size !== 1)) {
     throw new WeightMismatchError(
-      `${name} is a vector stored as ${dtype}, which only matrices can be. Choose a checkpoint that keeps it in BF16, F16 or F32.`,
+      `${tensor.name} has shape [${tensor.shape}], wanted [${rows},1] (a scale for each row) or [1].`,
     );
   }
-  const scaleName = scaleNameOf(name);
-  const wanted = shape.map((n) => Math.ceil(n / FP8_BLOCK)).join();
-  const scales = tensors.get(scaleName);
-  if (!scales) {
-    const others = [...tensors.keys()].filter((other) => other.startsWith(`${name}_`));
-    throw new MissingWeightError(
-      `${name} is stored as ${dtype} [${shape}], and the checkpoint has no ${scaleName} (wanted [${wanted}], a scale for each ` +
-        `${FP8_BLOCK} x ${FP8_BLOCK} weights). ${others.length > 0 ? `It has ${others.join(', ')} instead: a format that is not supported.` : 'Check that all its files are there.'}`,
-    );
-  }
-  if (scales.shape.join() !== wanted) {
-    throw new WeightMismatchError(
-      `${scaleName} has shape [${scales.shape}], wanted [${wanted}]: a scale for each ${FP8_BLOCK} x ${FP8_BLOCK} of the [${shape}] weights of ${name}.`,
-    );
-  }
-  if (!SCALE_DTYPES.includes(scales.dtype)) {
-    throw new WeightMismatchError(
-      `${scaleName} is stored as ${scales.dtype}, wanted one of ${SCALE_DTYPES.join(', ')}.`,
-    );
-  }
+  fitting(tensor, tensor.shape, SCALE_DTYPES);
+  return { tensor: { ...tensor, shape: [size, 1] }, rowsPerStored: rows / size };
 }

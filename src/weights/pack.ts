@@ -4,7 +4,7 @@
  */
 import { UnsupportedConfigError } from '../errors.ts';
 import type { WeightFormat } from '../graph/graph.ts';
-import { FP8_BLOCK } from './fp8.ts';
+import { FP8_BLOCK } from './fp8-block.ts';
 import { DTYPE_BYTES, type SafetensorsDtype } from './safetensors.ts';
 
 /** The stored dtype whose bytes are a format's own `data` section. */
@@ -33,31 +33,43 @@ export function packRows(
   const data = isNative ? bytes : new Uint8Array(widen(dtype, bytes).buffer);
   if (isVector) return data;
   const rowBytes = data.length / numRows;
-  const paddedBytes = format.sections[0]!.rowBytes(rowBytes / DTYPE_BYTES[native]);
-  if (paddedBytes === rowBytes) return data;
-  const padded = new Uint8Array(paddedBytes * numRows);
+  return padRows(data, numRows, format.sections[0]!.rowBytes(rowBytes / DTYPE_BYTES[native]));
+}
+
+/** Rows made `paddedBytes` long, with `fill` behind what they hold. */
+export function padRows(
+  bytes: Uint8Array<ArrayBuffer>,
+  numRows: number,
+  paddedBytes: number,
+  fill = 0,
+): Uint8Array<ArrayBuffer> {
+  const rowBytes = bytes.length / numRows;
+  if (paddedBytes === rowBytes) return bytes;
+  const padded = new Uint8Array(paddedBytes * numRows).fill(fill);
   for (let r = 0; r < numRows; r++)
-    padded.set(data.subarray(r * rowBytes, (r + 1) * rowBytes), r * paddedBytes);
+    padded.set(bytes.subarray(r * rowBytes, (r + 1) * rowBytes), r * paddedBytes);
   return padded;
 }
 
 /**
- * The `scale` section of `numRows` weight rows, each `rowBytes` long: `bytes` holds the scales of all blocks of these rows, and
- * every row gets those of its block, as f32.
+ * The `scale` section of `numRows` weight rows, each `rowBytes` long: `bytes` holds the scales of all blocks of `rowsPerScale` of
+ * these rows, and every row gets those of its block, as f32. Rows with a single scale get it everywhere.
  */
 export function packScales(
   dtype: SafetensorsDtype,
   bytes: Uint8Array,
   numRows: number,
   rowBytes: number,
+  rowsPerScale: number = FP8_BLOCK,
 ): Uint8Array<ArrayBuffer> {
   const scales = widen(dtype, bytes);
-  const cols = scales.length / Math.ceil(numRows / FP8_BLOCK);
+  const cols = scales.length / Math.ceil(numRows / rowsPerScale);
   const rowFloats = rowBytes / 4;
   const repeated = new Float32Array(numRows * rowFloats);
   for (let r = 0; r < numRows; r++) {
-    const block = Math.floor(r / FP8_BLOCK);
-    repeated.set(scales.subarray(block * cols, (block + 1) * cols), r * rowFloats);
+    const block = Math.floor(r / rowsPerScale);
+    if (cols === 1) repeated.fill(scales[block]!, r * rowFloats, (r + 1) * rowFloats);
+    else repeated.set(scales.subarray(block * cols, (block + 1) * cols), r * rowFloats);
   }
   return new Uint8Array(repeated.buffer);
 }
@@ -82,8 +94,36 @@ function f16Value(bits: number): number {
   return halfTable[bits]!;
 }
 
+/** 16-bit values of rows as the low (0) or high (1) halves of words; the other halves, and words behind a row's values, are zeros. */
+export function packHalves(
+  bytes: Uint8Array<ArrayBuffer>,
+  numRows: number,
+  rowBytes: number,
+  half: 0 | 1,
+): Uint8Array<ArrayBuffer> {
+  const words = new Uint8Array(numRows * rowBytes);
+  const rowValues = bytes.length / 2 / numRows;
+  for (let r = 0; r < numRows; r++) {
+    for (let i = 0; i < rowValues; i++) {
+      const from = 2 * (r * rowValues + i);
+      const to = r * rowBytes + 4 * i + 2 * half;
+      words[to] = bytes[from]!;
+      words[to + 1] = bytes[from + 1]!;
+    }
+  }
+  return words;
+}
+
+/** The bits of a natural number up to 256, which both are exact for, as BF16 or F16. */
+export function shortNumber(value: number, dtype: SafetensorsDtype): number {
+  if (value === 0) return 0;
+  const exponent = 31 - Math.clz32(value);
+  const [fractionBits, bias] = dtype === 'F16' ? [10, 15] : [7, 127];
+  return ((exponent + bias) << fractionBits) | Math.floor((value / 2 ** exponent - 1) * 2 ** fractionBits);
+}
+
 /** Values of any float dtype as f32; exact but for F64. */
-function widen(dtype: SafetensorsDtype, bytes: Uint8Array): Float32Array<ArrayBuffer> {
+export function widen(dtype: SafetensorsDtype, bytes: Uint8Array): Float32Array<ArrayBuffer> {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   switch (dtype) {
     case 'F32':

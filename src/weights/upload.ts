@@ -3,15 +3,17 @@
  * their format, and puts them where the graph wants them (stacked or in turn, split over buffers). The JS heap never
  * holds more than the chunk. Knows tensors and formats; it must not know models.
  */
-import scatterCode from '../../kernels/weights/scatter-rows.wgsl?raw';
+import scatterCode from '../../kernels/weights/scatter-words.wgsl?raw';
+import { WeightMismatchError } from '../errors.ts';
 import { allocate } from '../gpu/buffers.ts';
 import type { GpuContext } from '../gpu/device.ts';
 import { splitRows, type WeightPart } from '../gpu/kernel.ts';
-import type { Weight, WeightSection } from '../graph/graph.ts';
+import type { Weight } from '../graph/graph.ts';
 import { type Checkpoint, streamTensors, type TensorEntry } from './checkpoint.ts';
-import { FP8_BLOCK, scaleNameOf } from './fp8.ts';
-import { packRows, packScales } from './pack.ts';
+import { widen } from './pack.ts';
 import { createProgress, type LoadProgress } from './progress.ts';
+import { findStored } from './stored.ts';
+import type { CheckedPiece, Piece } from './stored-matrix.ts';
 
 export interface GpuWeights {
   buffer(weight: Weight, section: string, part: WeightPart): GPUBuffer;
@@ -31,31 +33,28 @@ const CHUNK_BYTES = 4 << 20;
 /** Bytes written before the GPU must have caught up, so that the driver's own staging stays bounded. */
 const IN_FLIGHT_BYTES = 32 << 20;
 
-/** Where a tensor goes: it gives a section of `rows` rows of a weight, of which row r is row `first + r * stride` of the weight. */
+/** Where a piece goes: to `rows` rows of a weight, of which row r is row `first + r * stride` of the weight. */
 interface Place {
   weight: Weight;
-  section: WeightSection;
+  piece: Piece;
   rows: number;
   first: number;
   stride: number;
 }
 
-/** The tensor that a section comes from. */
-const storedName = (name: string, { name: section }: WeightSection): string =>
-  section === 'scale' ? scaleNameOf(name) : name;
-
-/** Weight rows that a row of a section's tensor stands for. */
-const rowsPerStored = ({ name }: WeightSection): number => (name === 'scale' ? FP8_BLOCK : 1);
-
 /** Allocates and fills every weight. On error or abort everything allocated here is released. */
 export async function uploadWeights(
   gpu: GpuContext,
-  checkpoint: Pick<Checkpoint, 'source' | 'tensors'>,
+  checkpoint: Pick<Checkpoint, 'config' | 'source' | 'tensors'>,
   weights: Iterable<Weight>,
   { signal, onProgress, chunkBytes = CHUNK_BYTES }: UploadOptions = {},
 ): Promise<GpuWeights> {
   const parts = new Map<string, { weight: Weight; parts: WeightPart[]; buffers: Map<string, GPUBuffer>[] }>();
   const places = new Map<string, Place[]>();
+  const wanted: TensorEntry[] = [];
+  const find = findStored(checkpoint);
+  const everyWeight = [...weights];
+  const vectors = new Set(everyWeight.flatMap(({ isVector, names }) => (isVector ? names : [])));
   let bytes = 0;
   const dispose = (): void => {
     for (const { buffers } of parts.values())
@@ -63,7 +62,7 @@ export async function uploadWeights(
   };
   try {
     await allocate(gpu.device, 'the weights', () => {
-      for (const weight of weights) {
+      for (const weight of everyWeight) {
         const split = weight.isVector
           ? [{ index: 0, begin: 0, rows: 1 }]
           : splitRows(weight, gpu.traits.maxBindingBytes);
@@ -86,31 +85,37 @@ export async function uploadWeights(
           // Names that take turns begin together; the next ones begin behind the rows of all of them.
           const turn = i % weight.interleave;
           const rows = weight.rowsOf[i]!;
-          for (const section of weight.format.sections) {
-            const stored = storedName(name, section);
-            const place = { weight, section, rows, first: before + turn, stride: weight.interleave };
-            places.set(stored, [...(places.get(stored) ?? []), place]);
+          const { pieces } = find(name, weight.isVector ? [rows] : [rows, weight.cols]);
+          for (const piece of [...pieces, ...unclaimedBias(checkpoint, name, vectors)]) {
+            const place = { weight, piece, rows, first: before + turn, stride: weight.interleave };
+            const known = places.get(piece.tensor.name);
+            if (known) {
+              known.push(place);
+            } else {
+              places.set(piece.tensor.name, [place]);
+              wanted.push(piece.tensor);
+            }
           }
           if (turn === weight.interleave - 1) before += rows * weight.interleave;
         });
       }
     });
     gpu.throwIfFaulty();
-    const wanted = [...places.keys()].map((name) => checkpoint.tensors.get(name)!);
     const progress = createProgress(
       wanted.reduce((sum, t) => sum + t.end - t.begin, 0),
       wanted.length,
       onProgress,
     );
-    const packedRowBytes = ({ name }: TensorEntry): number =>
-      Math.max(
-        ...places
-          .get(name)!
-          .map(({ weight, section }) => section.rowBytes(weight.cols) * rowsPerStored(section)),
-      );
+    const sizesOf = ({ name }: TensorEntry): RowSizes => {
+      const sizes = places.get(name)!.map(sizesOfPlace);
+      return {
+        packedBytes: Math.max(...sizes.map((size) => size.packedBytes)),
+        together: Math.max(...sizes.map((size) => size.together)),
+      };
+    };
     const writer = createWriter(gpu, (weight) => parts.get(weight.key)!);
     try {
-      for await (const rows of chunksOfRows(checkpoint, wanted, chunkBytes, packedRowBytes, signal)) {
+      for await (const rows of chunksOfRows(checkpoint, wanted, chunkBytes, sizesOf, signal)) {
         signal?.throwIfAborted();
         for (const place of places.get(rows.tensor.name)!) await writer.write(place, rows);
         progress.addBytes(rows.bytes.length);
@@ -133,6 +138,42 @@ export async function uploadWeights(
   };
 }
 
+/** What packing makes of the rows of a tensor: the most bytes of one row, and how many rows must come together. */
+interface RowSizes {
+  packedBytes: number;
+  together: number;
+}
+
+function sizesOfPlace({ weight, piece, rows }: Place): RowSizes {
+  switch (piece.lies) {
+    case 'rows': {
+      const section = weight.format.sections.find(({ name }) => name === piece.section)!;
+      return { packedBytes: section.rowBytes(weight.cols) * piece.rowsPerStored, together: 1 };
+    }
+    case 'columns':
+      return { packedBytes: Math.ceil((rows * 4) / piece.storedPerWord), together: piece.storedPerWord };
+    default:
+      return { packedBytes: 0, together: 1 };
+  }
+}
+
+/** A bias beside a matrix that no op adds, as GPTQ checkpoints have them: it must be nothing but zeros. */
+function unclaimedBias(
+  { tensors }: Pick<Checkpoint, 'tensors'>,
+  name: string,
+  claimed: ReadonlySet<string>,
+): CheckedPiece[] {
+  const bias = name.endsWith('.weight') ? tensors.get(name.replace(/weight$/, 'bias')) : undefined;
+  if (!bias || claimed.has(bias.name)) return [];
+  const check = (bytes: Uint8Array<ArrayBuffer>): void => {
+    if (widen(bias.dtype, bytes).every((value) => value === 0)) return;
+    throw new WeightMismatchError(
+      `${bias.name} is not zero, and the model that config.json describes has no bias there. Check that config.json belongs to these weights.`,
+    );
+  };
+  return [{ lies: 'nowhere', tensor: bias, check }];
+}
+
 /** Whole rows of a tensor. `bytes` is valid until the next chunk. */
 interface RowChunk {
   tensor: TensorEntry;
@@ -150,7 +191,7 @@ async function* chunksOfRows(
   checkpoint: Pick<Checkpoint, 'source'>,
   wanted: readonly TensorEntry[],
   chunkBytes: number,
-  packedRowBytes: (tensor: TensorEntry) => number,
+  sizesOf: (tensor: TensorEntry) => RowSizes,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<RowChunk> {
   let staging = new Uint8Array(chunkBytes);
@@ -164,12 +205,14 @@ async function* chunksOfRows(
     const tensorBytes = tensor.end - tensor.begin;
     // A vector is packed as one row, whose bytes must come together.
     const rowBytes = tensor.shape.length < 2 ? tensorBytes : tensorBytes / tensor.shape[0]!;
-    if (rowBytes > staging.length) {
-      const larger = new Uint8Array(rowBytes);
+    const { packedBytes, together } = sizesOf(tensor);
+    if (rowBytes * together > staging.length) {
+      const larger = new Uint8Array(rowBytes * together);
       larger.set(staging.subarray(0, filled));
       staging = larger;
     }
-    const room = Math.max(1, Math.floor(chunkBytes / Math.max(rowBytes, packedRowBytes(tensor)))) * rowBytes;
+    const bunches = Math.floor(chunkBytes / (Math.max(rowBytes, packedBytes) * together));
+    const room = Math.max(1, bunches) * together * rowBytes;
     for (let at = 0; at < bytes.length; ) {
       const take = Math.min(bytes.length - at, room - filled);
       staging.set(bytes.subarray(at, at + take), filled);
@@ -191,7 +234,7 @@ function createWriter(
   gpu: GpuContext,
   partsOf: (w: Weight) => { parts: WeightPart[]; buffers: Map<string, GPUBuffer>[] },
 ) {
-  const { device, buffers } = gpu;
+  const { device } = gpu;
   const scatter = createScatter(gpu);
   let inFlight = 0;
   const flush = async (): Promise<void> => {
@@ -201,34 +244,63 @@ function createWriter(
   };
   return {
     flush,
-    dispose: () => scatter.dispose(buffers),
-    async write({ weight, section, rows, first, stride }: Place, chunk: RowChunk): Promise<void> {
+    dispose: scatter.dispose,
+    async write({ weight, piece, rows, first, stride }: Place, chunk: RowChunk): Promise<void> {
+      if (piece.lies === 'nowhere') return piece.check(chunk.bytes);
       const { parts, buffers } = partsOf(weight);
-      const { dtype } = chunk.tensor;
-      const rowBytes = section.rowBytes(weight.cols);
-      const firstRow = chunk.firstRow * rowsPerStored(section);
-      const numRows = Math.min(chunk.numRows * rowsPerStored(section), rows - firstRow);
-      const bytes =
-        section.name === 'scale'
-          ? packScales(dtype, chunk.bytes, numRows, rowBytes)
-          : packRows(weight.format, weight.isVector, dtype, chunk.bytes, numRows);
+      const rowBytes = weight.format.sections.find((s) => s.name === piece.section)!.rowBytes(weight.cols);
+      // Rows of the piece that `bytes` holds.
+      let [firstRow, numRows] = [0, rows];
+      let bytes: Uint8Array<ArrayBuffer>;
+      if (piece.lies === 'rows') {
+        firstRow = chunk.firstRow * piece.rowsPerStored;
+        numRows = Math.min(chunk.numRows * piece.rowsPerStored, rows - firstRow);
+        bytes = piece.pack(chunk.bytes, numRows, rowBytes, weight.format);
+      } else {
+        bytes = piece.pack(chunk.bytes);
+      }
       if (weight.isVector) {
         // The pieces of a fused vector stand one after another; all but the last fill whole vec4s or are written as words.
-        const target = buffers[0]!.get(section.name)!;
+        const target = buffers[0]!.get(piece.section)!;
         device.queue.writeBuffer(target, vectorOffset(weight, chunk.tensor.name), bytes);
         return;
       }
+      const isWhole = piece.lies === 'rows' && !piece.isPartial && stride === 1;
+      if (!isWhole) scatter.stage(bytes);
       for (const part of parts) {
         // Rows r of the chunk with part.begin <= first + (firstRow + r) * stride < part.begin + part.rows.
         const rowAt = (position: number): number => Math.ceil((position - first) / stride) - firstRow;
         const begin = Math.max(0, rowAt(part.begin));
         const end = Math.min(numRows, rowAt(part.begin + part.rows));
         if (begin >= end) continue;
-        const target = buffers[part.index]!.get(section.name)!;
-        const inPart = bytes.subarray(begin * rowBytes, end * rowBytes);
+        const target = buffers[part.index]!.get(piece.section)!;
         const at = first + (firstRow + begin) * stride - part.begin;
-        if (stride === 1) device.queue.writeBuffer(target, at * rowBytes, inPart);
-        else scatter.rows(target, inPart, rowBytes, at, stride);
+        if (isWhole) {
+          device.queue.writeBuffer(target, at * rowBytes, bytes.subarray(begin * rowBytes, end * rowBytes));
+          continue;
+        }
+        const rowWords = rowBytes / 4;
+        const count = end - begin;
+        const dstRow = { first: at * rowWords, step: stride * rowWords };
+        if (piece.lies === 'rows') {
+          scatter.words(target, {
+            majors: { count, src: rowWords, dst: dstRow.step },
+            minors: { count: rowWords, dst: 1 },
+            first: { src: begin * rowWords, dst: dstRow.first },
+          });
+        } else if (piece.lies === 'columns') {
+          scatter.words(target, {
+            majors: { count: bytes.length / 4 / rows, src: rows, dst: 1 },
+            minors: { count, dst: dstRow.step },
+            first: { src: begin, dst: dstRow.first + chunk.firstRow / piece.storedPerWord },
+          });
+        } else {
+          scatter.words(target, {
+            majors: { count, src: 0, dst: dstRow.step },
+            minors: { count: bytes.length / 4, dst: 1 },
+            first: { src: 0, dst: dstRow.first + piece.firstWord },
+          });
+        }
       }
       inFlight += bytes.length;
       if (inFlight >= IN_FLIGHT_BYTES) await flush();
@@ -243,32 +315,46 @@ function vectorOffset(weight: Weight, name: string): number {
   return values * 4;
 }
 
-/** Copies rows into every stride-th row of a buffer on the GPU, through one staging buffer. */
+/** See scatter-words.wgsl: counts and steps, in words. */
+interface WordMoves {
+  majors: { count: number; src: number; dst: number };
+  minors: { count: number; dst: number };
+  first: { src: number; dst: number };
+}
+
+/** Puts words of a staging buffer, the same for all, where a weight has them. */
 function createScatter({ device, buffers }: GpuContext) {
   let pipeline: GPUComputePipeline | undefined;
   let staging: GPUBuffer | undefined;
-  const params = buffers.uniform('scatter params', 16);
+  const params = buffers.uniform('scatter params', 32);
   return {
-    rows(
-      target: GPUBuffer,
-      rows: Uint8Array<ArrayBuffer>,
-      rowBytes: number,
-      first: number,
-      stride: number,
-    ): void {
+    stage(bytes: Uint8Array<ArrayBuffer>): void {
+      if (!staging || staging.size < bytes.length) {
+        if (staging) buffers.destroy(staging);
+        staging = buffers.storage('scatter staging', bytes.length);
+      }
+      device.queue.writeBuffer(staging, 0, bytes);
+    },
+    words(target: GPUBuffer, { majors, minors, first }: WordMoves): void {
       pipeline ??= device.createComputePipeline({
-        label: 'scatter-rows',
+        label: 'scatter-words',
         layout: 'auto',
         compute: { module: device.createShaderModule({ code: scatterCode }), entryPoint: 'main' },
       });
-      if (!staging || staging.size < rows.length) {
-        if (staging) buffers.destroy(staging);
-        staging = buffers.storage('scatter staging', rows.length);
-      }
-      const rowVec4s = rowBytes / 16;
-      const numRows = rows.length / rowBytes;
-      device.queue.writeBuffer(staging, 0, rows);
-      device.queue.writeBuffer(params, 0, new Uint32Array([numRows, rowVec4s, first, stride]));
+      device.queue.writeBuffer(
+        params,
+        0,
+        new Uint32Array([
+          majors.count,
+          minors.count,
+          first.src,
+          majors.src,
+          first.dst,
+          majors.dst,
+          minors.dst,
+          0,
+        ]),
+      );
       const encoder = device.createCommandEncoder();
       const pass = encoder.beginComputePass();
       pass.setPipeline(pipeline);
@@ -276,18 +362,18 @@ function createScatter({ device, buffers }: GpuContext) {
         0,
         device.createBindGroup({
           layout: pipeline.getBindGroupLayout(0),
-          entries: [params, staging, target].map((buffer, binding) => ({ binding, resource: { buffer } })),
+          entries: [params, staging!, target].map((buffer, binding) => ({ binding, resource: { buffer } })),
         }),
       );
-      const groups = Math.ceil((numRows * rowVec4s) / 64);
+      const groups = Math.ceil((majors.count * minors.count) / 64);
       const x = Math.min(groups, device.limits.maxComputeWorkgroupsPerDimension);
       pass.dispatchWorkgroups(x, Math.ceil(groups / x));
       pass.end();
       device.queue.submit([encoder.finish()]);
     },
-    dispose(pool: GpuContext['buffers']): void {
-      if (staging) pool.destroy(staging);
-      pool.destroy(params);
+    dispose(): void {
+      if (staging) buffers.destroy(staging);
+      buffers.destroy(params);
     },
   };
 }

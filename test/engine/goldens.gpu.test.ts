@@ -21,6 +21,8 @@ import {
 
 /** What the fixtures' makers ask of f32 arithmetic. */
 const F32_BOUNDS = { logits: { maxAbs: 5e-4, relativeRms: 2e-5 }, hidden: 3e-4, embed: 0 };
+/** Rounding of (q * scale + bias) where embeddings are quantised; widening 16 bits is exact. */
+const QUANTISED_EMBED = 1e-6;
 /** Max-abs and rms error of logits of transformers itself in float16, by fixture. */
 const HALF_PRECISION: Record<string, { maxAbs: number; rms: number }> = {
   'deepseek-v3': { maxAbs: 0.049, rms: 0.0086 },
@@ -129,7 +131,9 @@ for (const [number, { name, source }] of fixtures.entries()) {
             expect(seen.rerouted).toBe(0);
             expect(seen.draft.maxAbs).toBeLessThanOrEqual(F32_BOUNDS.logits.maxAbs);
             expect(seen.draft.relativeRms).toBeLessThanOrEqual(F32_BOUNDS.logits.relativeRms);
-            expect(seen.embed.maxAbs).toBe(F32_BOUNDS.embed);
+            expect(seen.embed.maxAbs).toBeLessThanOrEqual(
+              name.includes('-mlx-') ? QUANTISED_EMBED : F32_BOUNDS.embed,
+            );
             expect(seen.hidden.maxAbs).toBeLessThanOrEqual(F32_BOUNDS.hidden);
             expect(seen.logits.maxAbs).toBeLessThanOrEqual(F32_BOUNDS.logits.maxAbs);
             expect(seen.logits.relativeRms).toBeLessThanOrEqual(F32_BOUNDS.logits.relativeRms);

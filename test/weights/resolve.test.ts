@@ -36,6 +36,11 @@ describe('a matrix is kept as it is stored', () => {
   test.each(['F32', 'BF16', 'F16'] as const)('float8 with scales in %s', (dtype) => {
     const stored = { 'a.weight': ['F8_E4M3', 200, 144], 'a.weight_scale_inv': [dtype, 2, 2] } as const;
     expect(resolve(stored, ['a.weight'], { quantization_config: blockwise })).toBe(formats.fp8);
+    // With a name of their own, for every row or for the whole matrix.
+    for (const shape of [[2, 2], [200, 1], [200], [1], []]) {
+      const others = { 'a.weight': stored['a.weight'], 'a.weight_scale': [dtype, ...shape] } as const;
+      expect(resolve(others, ['a.weight'])).toBe(formats.fp8);
+    }
     // What is stored decides, also where config.json says nothing.
     expect(resolve(stored, ['a.weight'])).toBe(formats.fp8);
   });
@@ -51,6 +56,10 @@ describe('quantization_config', () => {
     undefined,
     null,
     blockwise,
+    { quant_method: 'fp8', activation_scheme: 'static' },
+    { quant_method: 'gptq', bits: 8, group_size: -1, desc_act: true, checkpoint_format: 'gptq_v2' },
+    { quant_method: 'awq', bits: 4, group_size: 64, version: 'gemm', zero_point: true },
+    { bits: 4, group_size: 32, mode: 'affine', 'model.layers.0.mlp.gate': { bits: 8 } },
     { ...blockwise, fmt: 'e4m3', activation_scheme: 'dynamic' },
     {
       ...blockwise,
@@ -60,17 +69,26 @@ describe('quantization_config', () => {
       modules_to_not_convert: [],
     },
   ])('%j is read', (quantization_config) => {
-    expect(() => resolve({}, [], { quantization_config })).not.toThrow();
+    const stored = { 'a.weight': ['BF16', 4, 8] } as const;
+    expect(resolve(stored, ['a.weight'], { quantization_config })).toBe(formats.bf16);
   });
 
   test.each([
-    [{ quant_method: 'gptq', bits: 4 }, '"quant_method":"gptq"'],
-    [{ quant_method: 'compressed-tensors', format: 'float-quantized' }, 'compressed-tensors'],
-    [{ quant_method: 'fp8' }, '"quant_method":"fp8"}'],
+    [{ quant_method: 'bitsandbytes', load_in_4bit: true }, '"quant_method":"bitsandbytes"'],
+    [{ quant_method: 'gptq', bits: 3, group_size: 128 }, '"bits":3'],
+    [{ quant_method: 'gptq', bits: 4, group_size: 100 }, '"group_size":100'],
+    [{ quant_method: 'gptq', bits: 4, group_size: 128, checkpoint_format: 'marlin' }, 'marlin'],
+    [{ quant_method: 'awq', bits: 4, group_size: 128, version: 'gemv' }, '"version":"gemv"'],
+    [{ quant_method: 'compressed-tensors', format: 'marlin-24' }, 'marlin-24'],
+    [{ quant_method: 'compressed-tensors', format: 'pack-quantized' }, 'compressed-tensors'],
+    [{ bits: 6, group_size: 64 }, '"bits":6'],
+    [{ bits: 4, group_size: 32, mode: 'mxfp4' }, 'mxfp4'],
+    [{ bits: 4, group_size: 64, lm_head: { bits: 3 } }, '"lm_head":{"bits":3}'],
     [{ ...blockwise, weight_block_size: [1, 128] }, '[1,128]'],
     [{ ...blockwise, fmt: 'e5m2' }, 'e5m2'],
     ['fp8', '"fp8"'],
     [{}, '{}'],
+    [{ bits: 4, group_size: -1 }, '"group_size":-1'],
   ])('%j is refused with what was found and what works', (quantization_config, found) => {
     const run = () => resolve({}, [], { quantization_config });
     expect(run).toThrow(UnsupportedConfigError);
@@ -82,24 +100,24 @@ describe('quantization_config', () => {
 describe('before anything is downloaded, a float8 matrix is refused', () => {
   const weight: Stored = ['F8_E4M3', 200, 144];
   test.each<[string, Record<string, Stored>, typeof MissingWeightError, RegExp]>([
-    ['without scales', {}, MissingWeightError, /has no x\.weight_scale_inv \(wanted \[2,2\]/],
+    ['without scales', {}, MissingWeightError, /has neither x\.weight_scale_inv \(wanted \[2,2\]/],
     [
-      'with scales of another format',
-      { 'x.weight_scale': ['BF16', 200, 1] },
-      MissingWeightError,
-      /It has x\.weight_scale instead/,
+      'with scales that are neither for rows nor for blocks',
+      { 'x.weight_scale': ['BF16', 144, 1] },
+      WeightMismatchError,
+      /x\.weight_scale has shape \[144,1\], wanted \[200,1\]/,
     ],
     [
       'with too few scales',
       { 'x.weight_scale_inv': ['F32', 1, 2] },
       WeightMismatchError,
-      /x\.weight_scale_inv has shape \[1,2\], wanted \[2,2\]/,
+      /x\.weight_scale_inv has shape \[1,2\], config.json wants \[2,2\]/,
     ],
     [
       'with one scale for everything',
       { 'x.weight_scale_inv': ['F32'] },
       WeightMismatchError,
-      /x\.weight_scale_inv has shape \[\], wanted \[2,2\]/,
+      /x\.weight_scale_inv has shape \[\], config.json wants \[2,2\]/,
     ],
     [
       'with scales that are no floats',
@@ -131,7 +149,7 @@ describe('before anything is downloaded, a float8 matrix is refused', () => {
     } as const;
     const run = () => resolve(stored, ['q.weight', 'k.weight']);
     expect(run).toThrow(WeightMismatchError);
-    expect(run).toThrow(/k\.weight is stored as F8_E4M3 and q\.weight as BF16/);
+    expect(run).toThrow(/q\.weight is stored as BF16 \(bf16\) and k\.weight is stored as F8_E4M3 \(fp8\)/);
   });
 });
 
@@ -152,6 +170,13 @@ describe('planning without a checkpoint', () => {
     expect(uniformResolver('fp8')([name], [[256, 256]])).toBe(format);
   });
 
+  test.each(['int4', 'int8'] as const)('in %s, embeddings and routers stay in bf16', (format) => {
+    const resolver = uniformResolver(format);
+    expect(resolver(['model.layers.0.self_attn.q_proj.weight'], [[256, 256]])).toBe(formats[format]);
+    expect(resolver(['model.embed_tokens.weight'], [[256, 256]])).toBe(formats.bf16);
+    expect(resolver(['model.layers.0.mlp.gate.weight'], [[256, 256]])).toBe(formats.bf16);
+  });
+
   test('in another format every matrix has it, and vectors are f32', () => {
     expect(uniformResolver('f16')(['lm_head.weight'], [[256, 256]])).toBe(formats.f16);
     expect(uniformResolver('fp8')(['model.norm.weight'], [[256]])).toBe(formats.f32);
@@ -159,6 +184,6 @@ describe('planning without a checkpoint', () => {
 
   test('an unknown format is refused with the known ones', () => {
     expect(() => uniformResolver('int3')).toThrow(UnsupportedConfigError);
-    expect(() => uniformResolver('int3')).toThrow('bf16, f16, f32, fp8');
+    expect(() => uniformResolver('int3')).toThrow('bf16, f16, f32, fp8, int4, int8');
   });
 });

@@ -1,0 +1,111 @@
+/**
+ * @file What a stored matrix is: pieces that each give some bits of a section. And the checks that the files of the published
+ * layouts share: a tensor that has to be there, its shape and its type.
+ */
+import { MissingWeightError, WeightMismatchError } from '../errors.ts';
+import type { WeightFormat } from '../graph/graph.ts';
+import type { TensorEntry } from './checkpoint.ts';
+import type { Quantization } from './quantization.ts';
+import type { SafetensorsDtype } from './safetensors.ts';
+
+/** Stored rows are rows of the weight. */
+export interface RowsPiece {
+  readonly lies: 'rows';
+  readonly tensor: TensorEntry;
+  readonly section: string;
+  /** Rows of the weight that a stored row gives. */
+  readonly rowsPerStored: number;
+  /** Gives some bits of every word, and zeros for the others, which another piece gives. */
+  readonly isPartial?: boolean;
+  /** The section's bytes of `numRows` rows of the weight, `rowBytes` each. */
+  pack(
+    bytes: Uint8Array<ArrayBuffer>,
+    numRows: number,
+    rowBytes: number,
+    format: WeightFormat,
+  ): Uint8Array<ArrayBuffer>;
+}
+
+/** Stored rows are columns of the weight: so many of them give a word of every row. */
+export interface ColumnsPiece {
+  readonly lies: 'columns';
+  readonly tensor: TensorEntry;
+  readonly section: string;
+  readonly storedPerWord: number;
+  /** Words [words, rows of the weight]; bits that another piece gives are zeros. */
+  pack(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer>;
+}
+
+/** The same words for every row of the weight, from word `firstWord` of a row on. */
+export interface EveryRowPiece {
+  readonly lies: 'everyRow';
+  readonly tensor: TensorEntry;
+  readonly section: string;
+  readonly firstWord: number;
+  pack(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer>;
+}
+
+/** Gives nothing, but has to hold what the others take for granted. */
+export interface CheckedPiece {
+  readonly lies: 'nowhere';
+  readonly tensor: TensorEntry;
+  /** @throws WeightMismatchError */
+  check(bytes: Uint8Array<ArrayBuffer>): void;
+}
+
+export type Piece = RowsPiece | ColumnsPiece | EveryRowPiece | CheckedPiece;
+
+export interface StoredMatrix {
+  readonly format: WeightFormat;
+  readonly pieces: readonly Piece[];
+}
+
+/** A module whose matrix is wanted. */
+export interface Module {
+  /** Without `.weight`. */
+  readonly name: string;
+  readonly rows: number;
+  readonly cols: number;
+  readonly quantization: Quantization;
+  /** The tensor `name.suffix`. */
+  tensor(suffix: string): TensorEntry | undefined;
+}
+
+/** Types of scales as published. */
+export const SCALE_DTYPES: readonly SafetensorsDtype[] = ['F32', 'BF16', 'F16'];
+
+/** The tensor `suffix` of a module. @throws MissingWeightError | WeightMismatchError naming the tensor */
+export function needed(
+  module: Module,
+  suffix: string,
+  shape: readonly number[],
+  dtypes: readonly SafetensorsDtype[],
+): TensorEntry {
+  const tensor = module.tensor(suffix);
+  if (!tensor) {
+    throw new MissingWeightError(
+      `The checkpoint has no ${module.name}.${suffix} (wanted [${shape}]), which belongs to the quantised weights ` +
+        `[${module.rows},${module.cols}] of ${module.name}. Check that all its files are there.`,
+    );
+  }
+  return fitting(tensor, shape, dtypes);
+}
+
+/** The tensor itself. @throws WeightMismatchError when it has another shape or type */
+export function fitting(
+  tensor: TensorEntry,
+  shape: readonly number[],
+  dtypes: readonly SafetensorsDtype[],
+): TensorEntry {
+  if (tensor.shape.join() !== shape.join()) {
+    throw new WeightMismatchError(
+      `${tensor.name} has shape [${tensor.shape}], config.json wants [${shape}]. Check that config.json belongs to these weights.`,
+    );
+  }
+  if (!dtypes.includes(tensor.dtype)) {
+    throw new WeightMismatchError(
+      `${tensor.name} is stored as ${tensor.dtype}, wanted ${dtypes.length > 1 ? 'one of ' : ''}${dtypes.join(', ')}.`,
+    );
+  }
+  return tensor;
+}

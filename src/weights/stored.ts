@@ -1,0 +1,155 @@
+/**
+ * @file How a checkpoint stores a matrix: the tensors that make it, the format they get on the GPU, and which part of which
+ * section each of them gives. Names, shapes and dtypes are checked here, before a byte of a tensor is read. Each published
+ * layout has a file of its own. It must not know models or the GPU.
+ */
+import { MissingWeightError, WeightMismatchError } from '../errors.ts';
+import type { WeightFormat } from '../graph/graph.ts';
+import type { Checkpoint, TensorEntry } from './checkpoint.ts';
+import { storedCompressed } from './compressed.ts';
+import { formats } from './formats.ts';
+import { storedFp8 } from './fp8.ts';
+import { storedGptq } from './gptq.ts';
+import { storedMlx } from './mlx.ts';
+import { packRows } from './pack.ts';
+import { type Quantization, readQuantization } from './quantization.ts';
+import type { SafetensorsDtype } from './safetensors.ts';
+import { fitting, type Module, type StoredMatrix } from './stored-matrix.ts';
+
+/** `X.experts.E.Y` of families, where mlx-lm stacks the experts: `X.switch_mlp.Y`, [experts, ...]. */
+const EXPERT = /^(.*\.)?experts\.(\d+)\.([^.]+)$/;
+
+/** Finds how a matrix or a vector [rows] is stored, by the name that families use. */
+export type FindStored = (name: string, shape: readonly number[]) => StoredMatrix;
+
+/** How a stored dtype is kept on the GPU. Widening is exact, so 16-bit weights stay what they are. */
+const PLAIN: Partial<Record<SafetensorsDtype, WeightFormat>> = {
+  BF16: formats.bf16,
+  F16: formats.f16,
+  F32: formats.f32,
+  F64: formats.f32,
+};
+
+/** Formats that any of them can be widened to f32. */
+export const isPlain = (format: WeightFormat): boolean => Object.values(PLAIN).includes(format);
+
+/**
+ * Looks into a checkpoint's headers.
+ * @throws UnsupportedConfigError when its config.json tells of a quantisation that is not implemented
+ */
+export function findStored({ config, tensors }: Pick<Checkpoint, 'config' | 'tensors'>): FindStored {
+  const quantization = readQuantization(config);
+  return (name, shape) => {
+    const [rows, cols] = shape;
+    if (cols === undefined) return plain(checked(tensors, tensors.get(name), name, shape));
+    const module = moduleOf(tensors, name.replace(/\.weight$/, ''), rows!, cols, quantization);
+    return (
+      storedFp8(module) ??
+      storedCompressed(module) ??
+      storedMlx(module) ??
+      storedGptq(module) ??
+      plain(checked(tensors, module.tensor('weight'), name, shape))
+    );
+  };
+}
+
+function moduleOf(
+  tensors: ReadonlyMap<string, TensorEntry>,
+  name: string,
+  rows: number,
+  cols: number,
+  quantization: Quantization,
+): Module {
+  const [, path = '', expert, own] = name.match(EXPERT) ?? [];
+  const stack = own === undefined ? undefined : `${path}switch_mlp.${own}`;
+  if (stack === undefined || !tensors.has(`${stack}.weight`))
+    return { name, rows, cols, quantization, tensor: (suffix) => tensors.get(`${name}.${suffix}`) };
+  const tensor = (suffix: string): TensorEntry | undefined => {
+    const whole = tensors.get(`${stack}.${suffix}`);
+    const { shape } = tensors.get(`${stack}.weight`)!;
+    if (whole && whole.shape[0] !== shape[0]) {
+      throw new WeightMismatchError(
+        `${whole.name} has shape [${whole.shape}] and ${stack}.weight [${shape}]: one for each expert is wanted. Download the checkpoint again.`,
+      );
+    }
+    return whole && sliceOf(whole, Number(expert));
+  };
+  return { name: stack, rows, cols, quantization, tensor };
+}
+
+/** Matrix `index` of a stack. */
+function sliceOf({ name, dtype, shape, begin, end, file }: TensorEntry, index: number): TensorEntry {
+  const [count = 0, ...rest] = shape;
+  const bytes = (end - begin) / count;
+  return {
+    name: `${name}[${index}]`,
+    dtype,
+    shape: rest,
+    begin: begin + index * bytes,
+    end: begin + (index + 1) * bytes,
+    file,
+  };
+}
+
+/**
+ * Stacks hold exactly the experts that a model asks for.
+ * @throws WeightMismatchError
+ */
+export function checkStacks(tensors: ReadonlyMap<string, TensorEntry>, names: readonly string[]): void {
+  const counts = new Map<string, number>();
+  for (const name of names) {
+    const [, path = '', , own] = name.replace(/\.weight$/, '').match(EXPERT) ?? [];
+    const stack = `${path}switch_mlp.${own}.weight`;
+    if (own !== undefined && tensors.has(stack)) counts.set(stack, (counts.get(stack) ?? 0) + 1);
+  }
+  for (const [stack, count] of counts) {
+    const { shape } = tensors.get(stack)!;
+    if (shape[0] === count) continue;
+    throw new WeightMismatchError(
+      `${stack} has shape [${shape}], config.json wants ${count} experts. Check that config.json belongs to these weights.`,
+    );
+  }
+}
+
+function plain(tensor: TensorEntry): StoredMatrix {
+  const isVector = tensor.shape.length === 1;
+  return {
+    format: isVector ? formats.f32 : PLAIN[tensor.dtype]!,
+    pieces: [
+      {
+        lies: 'rows',
+        tensor,
+        section: 'data',
+        rowsPerStored: 1,
+        pack: (bytes, numRows, _, format) => packRows(format, isVector, tensor.dtype, bytes, numRows),
+      },
+    ],
+  };
+}
+
+function checked(
+  tensors: ReadonlyMap<string, TensorEntry>,
+  tensor: TensorEntry | undefined,
+  name: string,
+  shape: readonly number[],
+): TensorEntry {
+  if (!tensor) {
+    const module = name.replace(/\.(weight|bias)$/, '');
+    const near = [...tensors.keys()].filter((k) => k.startsWith(`${module}.`)).slice(0, 4);
+    throw new MissingWeightError(
+      `The checkpoint has no tensor ${name} (wanted [${shape}]). ${
+        near.length > 0
+          ? `It has ${near.join(', ')} instead: a quantised format that is not supported.`
+          : 'Check that all its files are there and that config.json belongs to them.'
+      }`,
+    );
+  }
+  fitting(tensor, shape, [tensor.dtype]);
+  if (!PLAIN[tensor.dtype]) {
+    throw new WeightMismatchError(
+      `${name} is stored as ${tensor.dtype}, wanted one of ${Object.keys(PLAIN).join(', ')}` +
+        `${shape.length > 1 ? ', F8_E4M3 with scales, or a supported quantised format' : ''}. Choose a checkpoint in one of these.`,
+    );
+  }
+  return tensor;
+}
