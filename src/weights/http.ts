@@ -23,7 +23,7 @@ export class TemporaryError extends SourceError {
 export class HiddenAnswerError extends TemporaryError {}
 
 /** What a kind of server means by an answer that is neither the file nor busy; undefined where it means nothing special. */
-export type ExplainRefusal = (status: number, headers: Headers) => SourceError | undefined;
+export type ExplainRefusal = (response: Response) => SourceError | undefined;
 
 /**
  * Size of the file where the answer tells it, or 'missing' when there is no such file.
@@ -37,7 +37,7 @@ export function checkResponse(
 ): number | undefined | 'missing' {
   const { status } = response;
   const where = shownUrl(url);
-  const refusal = status >= 400 ? explain?.(status, response.headers) : undefined;
+  const refusal = status >= 400 ? explain?.(response) : undefined;
   if (refusal) throw refusal;
   if (status === 404 || status === 410) return 'missing';
   // Servers of single-page apps answer every unknown path with their page.

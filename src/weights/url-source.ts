@@ -5,7 +5,7 @@
 import { InvalidInputError } from '../errors.ts';
 import { shownUrl } from './http.ts';
 import { checkName, DEFAULT_MAX_FILE_BYTES, type Source } from './source.ts';
-import { createUrlReader, type UrlReaderOptions } from './url-reader.ts';
+import { createUrlReader, type UrlReader, type UrlReaderOptions } from './url-reader.ts';
 
 /**
  * A checkpoint folder on the web.
@@ -14,17 +14,20 @@ import { createUrlReader, type UrlReaderOptions } from './url-reader.ts';
  */
 export function urlSource(base: string | URL, options: UrlReaderOptions = {}): Source {
   const folder = parseBase(base);
-  const reader = createUrlReader(options);
+  return urlSourceOf(folder, createUrlReader(options), shownUrl(folder));
+}
 
+/** @param folder a URL whose path ends with a slash */
+export function urlSourceOf(folder: URL, reader: UrlReader, label: string): Source {
   function fileUrl(name: string): URL {
-    checkName(name, shownUrl(folder));
+    checkName(name, label);
     const url = new URL(folder);
     url.pathname += name.split('/').map(encodeURIComponent).join('/');
     return url;
   }
 
   return {
-    label: shownUrl(folder),
+    label,
     async readFile(name, options = {}) {
       return reader.readFile(fileUrl(name), options.maxBytes ?? DEFAULT_MAX_FILE_BYTES, options);
     },
@@ -44,8 +47,8 @@ function parseBase(base: string | URL): URL {
     url = new URL(base, page);
   } catch {
     throw new InvalidInputError(
-      `"${base}" is not a URL. Give the address of a folder that begins with https:// or http://; for a folder on ` +
-        "this computer use folder() of 'shaderloom/node' in Node, or a dropped folder in a page.",
+      `"${base}" is neither a URL nor a name like org/name. Give the address of a folder that begins with https:// or ` +
+        "http://, or a name on Hugging Face; for a folder on this computer use folder() of 'shaderloom/node' in Node, or a dropped folder in a page.",
     );
   }
   if (url.protocol === 'file:') {

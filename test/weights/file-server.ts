@@ -1,12 +1,14 @@
 /** @file A real HTTP server over files in memory, well behaved or not, for tests of URL sources. */
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createServer, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { setTimeout } from 'node:timers/promises';
 
 export interface Request {
   name: string;
   /** Path and query as sent. */
   url: string;
   range: { begin: number; end: number } | undefined;
+  headers: IncomingHttpHeaders;
   /** How many requests came before this one. */
   index: number;
 }
@@ -16,6 +18,10 @@ export interface Behaviour {
   ranges?: boolean;
   /** Breaks the connection after this many bytes of the body. */
   cutAfter?: (request: Request) => number | undefined;
+  /** Falls silent after this many bytes of the body, and keeps the connection. */
+  stallAfter?: (request: Request) => number | undefined;
+  /** Milliseconds before every 16 KiB of a body. */
+  delay?: (request: Request) => number;
   /** Answers in place of the server; returns whether it did. */
   answer?: (request: Request, response: ServerResponse) => boolean;
   /** More headers for every answer that holds a file. */
@@ -45,7 +51,7 @@ export async function serve(files: Map<string, Uint8Array>, behaviour: Behaviour
     const { pathname } = new URL(incoming.url!, 'http://localhost');
     const range = behaviour.ranges === false ? undefined : parseRange(incoming.headers.range);
     const name = decodeURIComponent(pathname.slice(1));
-    const request = { name, url: incoming.url!, range, index: requests.length };
+    const request = { name, url: incoming.url!, range, headers: incoming.headers, index: requests.length };
     requests.push(request);
     if (behaviour.answer?.(request, response)) return;
     const file = files.get(name);
@@ -62,14 +68,13 @@ export async function serve(files: Map<string, Uint8Array>, behaviour: Behaviour
     const headers: Record<string, string> = { 'Content-Length': String(body.length) };
     if (range) headers['Content-Range'] = `bytes ${range.begin}-${end - 1}/${file.length}`;
     response.writeHead(range ? 206 : 200, { ...headers, ...behaviour.headers?.(request) });
-    await send(response, body, behaviour.cutAfter?.(request));
+    await send(response, body, request);
   }
 
-  async function send(
-    response: ServerResponse,
-    body: Uint8Array,
-    cutAfter: number | undefined,
-  ): Promise<void> {
+  async function send(response: ServerResponse, body: Uint8Array, request: Request): Promise<void> {
+    const cutAfter = behaviour.cutAfter?.(request) ?? body.length;
+    const stallAfter = behaviour.stallAfter?.(request) ?? body.length;
+    const delay = behaviour.delay?.(request) ?? 0;
     numOpen += 1;
     const closed = new Promise<void>((resolve) => {
       response.once('close', () => {
@@ -77,12 +82,14 @@ export async function serve(files: Map<string, Uint8Array>, behaviour: Behaviour
         resolve();
       });
     });
-    const length = Math.min(cutAfter ?? body.length, body.length);
+    const length = Math.min(cutAfter, stallAfter, body.length);
     for (let begin = 0; begin < length && !response.destroyed; begin += 16384) {
       const chunk = body.subarray(begin, Math.min(begin + 16384, length));
+      if (delay > 0) await Promise.race([closed, setTimeout(delay)]);
       numSent += chunk.length;
       await Promise.race([closed, new Promise((resolve) => response.write(chunk, resolve))]);
     }
+    if (stallAfter <= length && stallAfter < body.length) return closed;
     if (length < body.length) response.destroy();
     else response.end();
   }
