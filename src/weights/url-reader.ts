@@ -135,12 +135,12 @@ export function createUrlReader(settings: UrlReaderOptions): UrlReader {
     return undefined;
   }
 
-  /** Sizes and strong ETags must stay what they were; a whole file and a part may be different encodings of the same. */
-  function checkUnchanged(url: URL, response: Response, size: number | undefined): void {
-    const etag = response.headers.get('etag');
-    const isStrong = etag !== null && !etag.startsWith('W/');
+  /** Sizes and strong ETags must stay what they were. Other encodings of the same file have ETags of their own. */
+  function checkUnchanged(url: URL, { headers }: Response, size: number | undefined): void {
+    const etag = headers.get('etag');
+    const isTelling = etag !== null && !etag.startsWith('W/') && !headers.has('content-encoding');
     checkSame(url, 'size', size === undefined ? undefined : `${size} bytes`);
-    checkSame(url, `etag of ${response.status}`, isStrong ? `the ETag ${etag.slice(0, 100)}` : undefined);
+    checkSame(url, 'ETag', isTelling ? `the ETag ${etag.slice(0, 100)}` : undefined);
   }
 
   function checkSame(url: URL, what: string, now: string | undefined): void {

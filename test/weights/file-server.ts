@@ -53,6 +53,13 @@ export async function serve(files: Map<string, Uint8Array>, behaviour: Behaviour
     const name = decodeURIComponent(pathname.slice(1));
     const request = { name, url: incoming.url!, range, headers: incoming.headers, index: requests.length };
     requests.push(request);
+    numOpen += 1;
+    const closed = new Promise<void>((resolve) => {
+      response.once('close', () => {
+        numOpen -= 1;
+        resolve();
+      });
+    });
     if (behaviour.answer?.(request, response)) return;
     const file = files.get(name);
     if (!file) {
@@ -68,20 +75,18 @@ export async function serve(files: Map<string, Uint8Array>, behaviour: Behaviour
     const headers: Record<string, string> = { 'Content-Length': String(body.length) };
     if (range) headers['Content-Range'] = `bytes ${range.begin}-${end - 1}/${file.length}`;
     response.writeHead(range ? 206 : 200, { ...headers, ...behaviour.headers?.(request) });
-    await send(response, body, request);
+    await send(response, body, request, closed);
   }
 
-  async function send(response: ServerResponse, body: Uint8Array, request: Request): Promise<void> {
+  async function send(
+    response: ServerResponse,
+    body: Uint8Array,
+    request: Request,
+    closed: Promise<void>,
+  ): Promise<void> {
     const cutAfter = behaviour.cutAfter?.(request) ?? body.length;
     const stallAfter = behaviour.stallAfter?.(request) ?? body.length;
     const delay = behaviour.delay?.(request) ?? 0;
-    numOpen += 1;
-    const closed = new Promise<void>((resolve) => {
-      response.once('close', () => {
-        numOpen -= 1;
-        resolve();
-      });
-    });
     const length = Math.min(cutAfter, stallAfter, body.length);
     for (let begin = 0; begin < length && !response.destroyed; begin += 16384) {
       const chunk = body.subarray(begin, Math.min(begin + 16384, length));
