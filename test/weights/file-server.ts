@@ -9,6 +9,7 @@ export interface Request {
   url: string;
   range: { begin: number; end: number } | undefined;
   headers: IncomingHttpHeaders;
+  method: string;
   /** How many requests came before this one. */
   index: number;
 }
@@ -51,7 +52,8 @@ export async function serve(files: Map<string, Uint8Array>, behaviour: Behaviour
     const { pathname } = new URL(incoming.url!, 'http://localhost');
     const range = behaviour.ranges === false ? undefined : parseRange(incoming.headers.range);
     const name = decodeURIComponent(pathname.slice(1));
-    const request = { name, url: incoming.url!, range, headers: incoming.headers, index: requests.length };
+    const { headers: sent, method = 'GET' } = incoming;
+    const request = { name, url: incoming.url!, range, headers: sent, method, index: requests.length };
     requests.push(request);
     numOpen += 1;
     const closed = new Promise<void>((resolve) => {

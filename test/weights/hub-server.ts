@@ -63,6 +63,10 @@ export async function serveHub(
       response.writeHead(status, { ...headers, ...(codes ? { 'X-Error-Code': code } : {}) }).end('no');
       return true;
     };
+    if (request.method === 'OPTIONS') {
+      response.writeHead(204, { ...headers, 'Access-Control-Allow-Headers': 'authorization, range' }).end();
+      return true;
+    }
     const path = request.url.startsWith(prefix) ? request.url.slice(prefix.length) : '';
     const [, name, revision, file] = resolve.exec(path) ?? tree.exec(path) ?? [];
     const repository = repositories[name ?? ''];
