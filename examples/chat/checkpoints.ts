@@ -1,4 +1,4 @@
-/** @file Where the page's checkpoints come from: the embedded one, a URL, a chosen folder, a dropped folder. */
+/** @file Where the page's checkpoints come from: the embedded one, a hub's name, a URL, a chosen folder, a dropped folder. */
 import { openSource } from '../../src/index.ts';
 import type { Checkpoint } from './model-host.ts';
 
@@ -21,14 +21,20 @@ export const embedded: readonly [EmbeddedCheckpoint, ...EmbeddedCheckpoint[]] = 
   beside('tiny-deepseek-v3-fp8', 'The same in 8 bits, 3.0 MB'),
 ];
 
-/** @param address the URL of a checkpoint's folder */
-export function fromUrl(address: string): Checkpoint {
+/** @param address a name on a hub (`org/name`), or the URL of a checkpoint's folder; checked when it is loaded */
+export function fromAddress(address: string): Checkpoint {
+  const source = address.trim();
+  return { name: shortName(source), source };
+}
+
+function shortName(address: string): string {
+  if (!URL.canParse(address)) return address.split('@')[0]!.split('/').at(-1) || address;
   const url = new URL(address);
   const parts = url.pathname.split('/').filter(Boolean);
   // https://host/owner/name/resolve/main/ is how hubs address the files of a revision.
   const end = parts.indexOf('resolve');
-  const name = parts.at(end > 0 ? end - 1 : -1) ?? url.host;
-  return { name: decodeURIComponent(name), source: openSource(url) };
+  const name = parts.at(end > 0 ? end - 1 : -1);
+  return name === undefined ? url.host : decodeURIComponent(name);
 }
 
 /** Asks for a folder. Undefined: the reader closed the picker, or there is none and `input` asks in its place. */

@@ -1,6 +1,6 @@
 /** @file The sheet about the model: ways to load another checkpoint, and how it should decode. */
 import type { Speculation } from '../../src/index.ts';
-import { embedded, fromFiles, fromUrl, pickFolder } from './checkpoints.ts';
+import { embedded, fromAddress, fromFiles, pickFolder } from './checkpoints.ts';
 import { byId, make } from './dom.ts';
 import type { Checkpoint } from './model-host.ts';
 
@@ -32,7 +32,7 @@ export function setUpModelDialog({ onCheckpoint, onSpeculation, onError }: Model
   byId('model-button', HTMLButtonElement).addEventListener('click', () => dialog.showModal());
   byId('url-form', HTMLFormElement).addEventListener('submit', (event) => {
     event.preventDefault();
-    choose(fromUrl(url.value)); // a valid URL, or the form would not have been submitted
+    choose(fromAddress(url.value));
   });
   byId('embedded', HTMLUListElement).append(
     ...embedded.map((checkpoint) => {

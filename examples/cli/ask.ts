@@ -1,11 +1,14 @@
-/** @file `npm run ask -- [--model DIR|URL] [--speculate mtp|lookup] "question"`: streams an answer in the terminal. */
+/**
+ * @file `npm run ask -- [--model DIR|NAME|URL] [--speculate mtp|lookup] "question"`: streams an answer in the terminal. The
+ * environment variables HF_TOKEN and HF_ENDPOINT are for names on Hugging Face.
+ */
 import { stat } from 'node:fs/promises';
 import { parseArgs, styleText } from 'node:util';
-import { loadModel, ShaderloomError, type Speculation } from '../../src/index.ts';
+import { loadModel, ShaderloomError, type Source, type Speculation } from '../../src/index.ts';
 import { folder, gpu } from '../../src/node.ts';
 
 const USAGE =
-  'usage: npm run ask -- [--model DIR|URL] [--no-think] [--max-tokens N] [--seed N] [--speculate mtp|lookup] "question"';
+  'usage: npm run ask -- [--model DIR|NAME|URL] [--no-think] [--max-tokens N] [--seed N] [--speculate mtp|lookup] "question"';
 const EMBEDDED = new URL('../models/tiny-qwen3/', import.meta.url);
 
 async function main(): Promise<void> {
@@ -23,10 +26,9 @@ async function main(): Promise<void> {
   if (!question) throw new ShaderloomError(USAGE);
   const stopper = new AbortController();
   process.once('SIGINT', () => stopper.abort());
-  const from = values.model ?? EMBEDDED.pathname;
-  const source = /^https?:/.test(from) ? from : folder(await existing(from));
-  const model = await loadModel(source, {
+  const model = await loadModel(await sourceOf(values.model ?? EMBEDDED.pathname), {
     gpu: await gpu(),
+    hub: { token: variable('HF_TOKEN'), endpoint: variable('HF_ENDPOINT') },
     // Checked where it is used.
     speculate: values.speculate as Speculation | undefined,
     signal: stopper.signal,
@@ -61,13 +63,21 @@ async function main(): Promise<void> {
   }
 }
 
-async function existing(path: string): Promise<string> {
-  await stat(path).catch(() => {
-    throw new ShaderloomError(
-      `${path} does not exist; give a folder with config.json and safetensors shards, or a URL`,
-    );
-  });
-  return path;
+/** A folder where there is one, else the name or URL. */
+async function sourceOf(from: string): Promise<string | Source> {
+  const isThere = await stat(from).then(
+    () => true,
+    () => false,
+  );
+  if (isThere) return folder(from);
+  if (/^(https?|hf|modelscope):/.test(from) || /^[^./][^/]*\/[^/]+$/.test(from.split('@')[0]!)) return from;
+  throw new ShaderloomError(
+    `${from} does not exist; give a folder with config.json and safetensors shards, a name like Qwen/Qwen3-0.6B, or a URL`,
+  );
+}
+
+function variable(name: string): string | undefined {
+  return process.env[name]?.trim() || undefined;
 }
 
 function number(name: string, text: string | undefined): number | undefined {

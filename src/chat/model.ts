@@ -29,7 +29,7 @@ import type {
 
 /**
  * Loads a checkpoint as published on Hugging Face.
- * @param from the URL of its folder, files or a folder handle of the browser, what was dropped, or a Source (`folder(path)` of shaderloom/node)
+ * @param from its name (`org/name[@revision]`, `modelscope:org/name`), the URL of its folder, files or a folder handle of the browser, what was dropped, or a Source (`folder(path)` of shaderloom/node)
  */
 export async function loadModel(from: SourceLike, options: LoadOptions = {}): Promise<Model> {
   const opened = await openModel(from, options);

@@ -59,7 +59,7 @@ export async function openModel(from: SourceLike, options: LoadOptions = {}): Pr
   const { signal, debug = {} } = options;
   signal?.throwIfAborted();
   options.onProgress?.(NO_PROGRESS);
-  const checkpoint = await openCheckpoint(openSource(from), { signal });
+  const checkpoint = await openCheckpoint(openSource(from, { hub: options.hub }), { signal });
   const family = familyOf(checkpoint.config);
   const config = family.config(checkpoint.config);
   const spec = { family, config, resolve: checkpointResolver(checkpoint) };

@@ -1,4 +1,8 @@
 /** @file The types that apps see of loading and generating: options, usage, what a model is. No behaviour. */
+import type { HubOptions } from '../weights/hub.ts';
+
+export type { HubOptions } from '../weights/hub.ts';
+
 export interface LoadProgress {
   /** `config`: small files and headers; `weights`: shards stream to the GPU; `compile`: kernels; `ready`. */
   phase: 'config' | 'weights' | 'compile' | 'ready';
@@ -46,6 +50,8 @@ export interface LoadOptions {
   speculate?: Speculation;
   /** A WebGPU entry point when `navigator.gpu` is not the one to use (Node). */
   gpu?: GPU;
+  /** Token and mirror for names on Hugging Face. */
+  hub?: HubOptions;
   onProgress?: (progress: LoadProgress) => void;
   signal?: AbortSignal;
   debug?: DebugFlags;

@@ -165,7 +165,7 @@ async function missing(source: Source, wanted: string, options: ReadOptions): Pr
   const names = await source.list?.(options);
   const found = names
     ? ` Found there: ${names.slice(0, 10).join(', ') || 'nothing'}${names.length > 10 ? ', …' : ''}.`
-    : ' (A repository of huggingface.co is read from https://huggingface.co/OWNER/NAME/resolve/main.)';
+    : ' (A repository of huggingface.co is read by its name, org/name.)';
   const files = wanted === CONFIG_FILE ? wanted : `${SINGLE_FILE} and no ${INDEX_FILE}`;
   return new SourceError(
     `${source.label}: there is no ${files}. Give the folder that holds a Hugging Face checkpoint in safetensors: ` +

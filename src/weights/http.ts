@@ -3,7 +3,7 @@
  * give up. It must not know who reads or why.
  */
 import { SourceError } from '../errors.ts';
-import type { ByteRange, ReadOptions } from './source.ts';
+import type { ByteRange } from './source.ts';
 
 const MAX_RETRY_AFTER_MS = 60_000;
 
@@ -22,6 +22,9 @@ export class TemporaryError extends SourceError {
  */
 export class HiddenAnswerError extends TemporaryError {}
 
+/** What a kind of server means by an answer that is neither the file nor busy; undefined where it means nothing special. */
+export type ExplainRefusal = (response: Response) => SourceError | undefined;
+
 /**
  * Size of the file where the answer tells it, or 'missing' when there is no such file.
  * @throws SourceError for every answer that holds neither the file nor the range
@@ -30,9 +33,12 @@ export function checkResponse(
   response: Response,
   url: URL,
   range: ByteRange | undefined,
+  explain?: ExplainRefusal,
 ): number | undefined | 'missing' {
   const { status } = response;
   const where = shownUrl(url);
+  const refusal = status >= 400 ? explain?.(response) : undefined;
+  if (refusal) throw refusal;
   if (status === 404 || status === 410) return 'missing';
   // Servers of single-page apps answer every unknown path with their page.
   if (response.ok && response.headers.get('content-type')?.startsWith('text/html')) return 'missing';
@@ -92,14 +98,13 @@ export function reason(error: unknown): string {
 /** Asks again without wanting to see the answer: that works when only the permission to see it is missing. */
 export async function findHiddenAnswer(
   url: URL,
-  { signal }: ReadOptions,
+  signal: AbortSignal,
 ): Promise<HiddenAnswerError | undefined> {
   const page = globalThis.location;
   if (page === undefined || page.origin === url.origin) return undefined;
   try {
-    await fetch(url, { method: 'HEAD', mode: 'no-cors', signal: signal ?? null });
+    await fetch(url, { method: 'HEAD', mode: 'no-cors', signal });
   } catch {
-    signal?.throwIfAborted();
     return undefined;
   }
   return new HiddenAnswerError(

@@ -12,11 +12,13 @@ export function quoted(name: string): string {
  * @throws CorruptCheckpointError
  */
 export function parseJsonObject(bytes: Uint8Array, where: string): Record<string, unknown> {
+  checkDepth(bytes, where);
   return parse(decodeUtf8(bytes, where), where);
 }
 
 /** Like `parseJsonObject`, but a key that comes twice in one object is an error too: which one holds is anyone's guess. */
 export function parseStrictJsonObject(bytes: Uint8Array, where: string): Record<string, unknown> {
+  checkDepth(bytes, where);
   const text = decodeUtf8(bytes, where);
   const object = parse(text, where);
   const duplicate = findDuplicateKey(text);
@@ -65,6 +67,25 @@ const OPEN_BRACE = 0x7b;
 const CLOSE_BRACE = 0x7d;
 const OPEN_BRACKET = 0x5b;
 const CLOSE_BRACKET = 0x5d;
+
+/** Far more than any file of a checkpoint has; JSON.parse takes seconds for millions, JSON.stringify overflows the stack. */
+const MAX_DEPTH = 64;
+
+function checkDepth(bytes: Uint8Array, where: string): void {
+  let depth = 0;
+  for (let i = 0; i < bytes.length && depth <= MAX_DEPTH; i++) {
+    const byte = bytes[i];
+    if (byte === QUOTE) {
+      for (i += 1; i < bytes.length && bytes[i] !== QUOTE; i++) if (bytes[i] === BACKSLASH) i += 1;
+    } else if (byte === OPEN_BRACE || byte === OPEN_BRACKET) depth += 1;
+    else if (byte === CLOSE_BRACE || byte === CLOSE_BRACKET) depth -= 1;
+  }
+  if (depth <= MAX_DEPTH) return;
+  throw new CorruptCheckpointError(
+    `${where}: the JSON is nested too deeply, more than ${MAX_DEPTH} levels. Do not use this checkpoint unless you trust ` +
+      'where it comes from; download it again.',
+  );
+}
 
 /** The first key that comes twice in one object of `text`, which is valid JSON. JSON.parse keeps the last in silence. */
 function findDuplicateKey(text: string): string | undefined {

@@ -133,8 +133,15 @@ export interface Cursor {
   close(): Promise<void>;
 }
 
-/** @param position where in the file the stream's first byte is */
-export function createCursor(stream: ReadableStream<Uint8Array>, position: number): Cursor {
+/**
+ * @param position where in the file the stream's first byte is
+ * @param during runs around each wait for the stream
+ */
+export function createCursor(
+  stream: ReadableStream<Uint8Array>,
+  position: number,
+  during: <T>(wait: () => Promise<T>) => Promise<T> = (wait) => wait(),
+): Cursor {
   const reader = stream.getReader(); // not for await: Safari before 27 cannot iterate a ReadableStream
   let rest = new Uint8Array(0);
   return {
@@ -152,7 +159,7 @@ export function createCursor(stream: ReadableStream<Uint8Array>, position: numbe
           rest = rest.subarray(bytes.length);
           return bytes;
         }
-        const { done, value } = await reader.read();
+        const { done, value } = await during(() => reader.read());
         if (done) return undefined;
         rest = value as Uint8Array<ArrayBuffer>;
       }
@@ -163,17 +170,9 @@ export function createCursor(stream: ReadableStream<Uint8Array>, position: numbe
   };
 }
 
-/** Reads up to `maxBytes` bytes from where the cursor is. */
-export async function readUpTo(cursor: Cursor, maxBytes: number): Promise<Uint8Array> {
-  const chunks: Uint8Array[] = [];
-  let length = 0;
-  while (length < maxBytes) {
-    const chunk = await cursor.next(cursor.position, cursor.position + maxBytes - length);
-    if (!chunk) break;
-    chunks.push(chunk);
-    length += chunk.length;
-  }
-  const bytes = new Uint8Array(length);
+/** One array of all bytes of some chunks. */
+export function concatenate(chunks: readonly Uint8Array[]): Uint8Array {
+  const bytes = new Uint8Array(chunks.reduce((sum, { length }) => sum + length, 0));
   let offset = 0;
   for (const chunk of chunks) {
     bytes.set(chunk, offset);

@@ -277,6 +277,29 @@ describe('when the GPU is not what one hopes', () => {
     await page.close();
   });
 
+  test('a name is looked up on Hugging Face, GPU or not', async () => {
+    const { page } = await pages.open('about:blank');
+    await page.addInitScript(() => {
+      Object.defineProperty(navigator, 'gpu', { value: undefined });
+    });
+    const asked: string[] = [];
+    await page.route('https://huggingface.co/**', (route) => {
+      asked.push(route.request().url());
+      const headers = { 'Access-Control-Allow-Origin': '*', 'Access-Control-Expose-Headers': 'X-Error-Code' };
+      return route.fulfill({ status: 401, headers: { ...headers, 'X-Error-Code': 'RepoNotFound' } });
+    });
+    await page.goto(pages.url);
+    await notice(page).waitFor();
+    await loadUrl(page, 'No model', ' Qwen/Qwen9@v1 ');
+    await notice(page)
+      .filter({ hasText: 'Qwen/Qwen9@v1 on huggingface.co: there is no such repository' })
+      .waitFor();
+    expect(new Set(asked)).toEqual(new Set(['https://huggingface.co/Qwen/Qwen9/resolve/v1/config.json']));
+    await loadUrl(page, 'No model', 'Qwen/Qwen 9');
+    await notice(page).filter({ hasText: '"Qwen/Qwen 9" is no name of a repository' }).waitFor();
+    await page.close();
+  });
+
   test('a mistyped debug flag is told, and the page works', async () => {
     const { page } = await pages.open('/?fuse=maybe');
     await notice(page).waitFor();

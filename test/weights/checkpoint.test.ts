@@ -205,7 +205,7 @@ describe('a checkpoint that is not whole', () => {
     );
     const fromServer = openCheckpoint(openSource((await serveFiles(files)).url));
     await expect(fromServer).rejects.toThrow(/http:\/\/127\.0\.0\.1:\d+\/: there is no config\.json/);
-    await expect(fromServer).rejects.toThrow(/resolve\/main/);
+    await expect(fromServer).rejects.toThrow(/by its name, org\/name/);
   });
 
   test('without weights, or with weights in another format, says so', async () => {

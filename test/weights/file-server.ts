@@ -1,12 +1,15 @@
 /** @file A real HTTP server over files in memory, well behaved or not, for tests of URL sources. */
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createServer, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { setTimeout } from 'node:timers/promises';
 
 export interface Request {
   name: string;
   /** Path and query as sent. */
   url: string;
   range: { begin: number; end: number } | undefined;
+  headers: IncomingHttpHeaders;
+  method: string;
   /** How many requests came before this one. */
   index: number;
 }
@@ -16,6 +19,10 @@ export interface Behaviour {
   ranges?: boolean;
   /** Breaks the connection after this many bytes of the body. */
   cutAfter?: (request: Request) => number | undefined;
+  /** Falls silent after this many bytes of the body, and keeps the connection. */
+  stallAfter?: (request: Request) => number | undefined;
+  /** Milliseconds before every 16 KiB of a body. */
+  delay?: (request: Request) => number;
   /** Answers in place of the server; returns whether it did. */
   answer?: (request: Request, response: ServerResponse) => boolean;
   /** More headers for every answer that holds a file. */
@@ -45,8 +52,16 @@ export async function serve(files: Map<string, Uint8Array>, behaviour: Behaviour
     const { pathname } = new URL(incoming.url!, 'http://localhost');
     const range = behaviour.ranges === false ? undefined : parseRange(incoming.headers.range);
     const name = decodeURIComponent(pathname.slice(1));
-    const request = { name, url: incoming.url!, range, index: requests.length };
+    const { headers: sent, method = 'GET' } = incoming;
+    const request = { name, url: incoming.url!, range, headers: sent, method, index: requests.length };
     requests.push(request);
+    numOpen += 1;
+    const closed = new Promise<void>((resolve) => {
+      response.once('close', () => {
+        numOpen -= 1;
+        resolve();
+      });
+    });
     if (behaviour.answer?.(request, response)) return;
     const file = files.get(name);
     if (!file) {
@@ -62,27 +77,26 @@ export async function serve(files: Map<string, Uint8Array>, behaviour: Behaviour
     const headers: Record<string, string> = { 'Content-Length': String(body.length) };
     if (range) headers['Content-Range'] = `bytes ${range.begin}-${end - 1}/${file.length}`;
     response.writeHead(range ? 206 : 200, { ...headers, ...behaviour.headers?.(request) });
-    await send(response, body, behaviour.cutAfter?.(request));
+    await send(response, body, request, closed);
   }
 
   async function send(
     response: ServerResponse,
     body: Uint8Array,
-    cutAfter: number | undefined,
+    request: Request,
+    closed: Promise<void>,
   ): Promise<void> {
-    numOpen += 1;
-    const closed = new Promise<void>((resolve) => {
-      response.once('close', () => {
-        numOpen -= 1;
-        resolve();
-      });
-    });
-    const length = Math.min(cutAfter ?? body.length, body.length);
+    const cutAfter = behaviour.cutAfter?.(request) ?? body.length;
+    const stallAfter = behaviour.stallAfter?.(request) ?? body.length;
+    const delay = behaviour.delay?.(request) ?? 0;
+    const length = Math.min(cutAfter, stallAfter, body.length);
     for (let begin = 0; begin < length && !response.destroyed; begin += 16384) {
       const chunk = body.subarray(begin, Math.min(begin + 16384, length));
+      if (delay > 0) await Promise.race([closed, setTimeout(delay)]);
       numSent += chunk.length;
       await Promise.race([closed, new Promise((resolve) => response.write(chunk, resolve))]);
     }
+    if (stallAfter <= length && stallAfter < body.length) return closed;
     if (length < body.length) response.destroy();
     else response.end();
   }

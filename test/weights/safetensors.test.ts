@@ -96,7 +96,7 @@ describe('every lie of a header is an error that names file and tensor', () => {
       { headerLength: 10_000 },
       /header should be 10000 bytes long.*truncated/,
     ],
-    ['a header longer than the format allows', { headerLength: 100_000_001 }, /header of 100000001 bytes/],
+    ['a header longer than any checkpoint has', { headerLength: 2 ** 24 + 1 }, /header of 16777217 bytes/],
     ['a header length of 2^64 - 1', { headerLength: 2n ** 64n - 1n }, /header of 18446744073709551615 bytes/],
     ['an empty header', { headerLength: 0 }, /does not begin with "\{"/],
     ['a header that ends early', { headerLength: 20 }, /not valid JSON/],

@@ -1,9 +1,11 @@
 /** @file Runs in a page: opens what the page was given, by URL, input, drop or directory handle, and reads all of it. */
+import type { HubOptions } from '../../src/weights/hub.ts';
 import { openSource } from '../../src/weights/open-source.ts';
 import { type Failure, readCheckpoint, type Summary } from './read-checkpoint.ts';
 
 export interface SourcesInPage {
   fromUrl(url: string): Promise<Summary | Failure>;
+  fromHub(name: string, hub: HubOptions): Promise<Summary | Failure>;
   /** What was given last, by drop or input. */
   given: Promise<Summary | Failure> | undefined;
   /** Copies files of the dev server into the origin private file system, and reads them from its directory handle. */
@@ -19,6 +21,7 @@ declare global {
 window.sources = {
   given: undefined,
   fromUrl: (url) => readCheckpoint(() => openSource(url)),
+  fromHub: (name, hub) => readCheckpoint(() => openSource(name, { hub })),
   async fromDirectory(files) {
     const storage = await navigator.storage.getDirectory();
     const outer = await storage.getDirectoryHandle('downloads', { create: true });

@@ -9,6 +9,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { folder } from '../../src/node.ts';
 import { type PageTest, startPageTest } from '../page.ts';
 import { type Behaviour, type FileServer, serve } from './file-server.ts';
+import { serveHub } from './hub-server.ts';
 import { type Failure, readCheckpoint, type Summary } from './read-checkpoint.ts';
 import type {} from './sources-in-page.ts';
 
@@ -86,6 +87,26 @@ describe('a page', () => {
     expect(failure.name).toBe('SourceError');
     expect(failure.message).toMatch(
       /config\.json: the server does not allow pages of http:.*Access-Control-Allow-Origin/,
+    );
+  });
+
+  test('reads a gated repository of a hub with its token, which stays out of where the hub redirects to', async () => {
+    const headers = {
+      'Access-Control-Allow-Origin': '*',
+      'Access-Control-Expose-Headers': 'X-Error-Code, ETag',
+    };
+    const tokens = ['hf_secret'];
+    const repositories = { 'org/gated': { files, revisions: ['main'], tokens } };
+    const { hub, cdn } = await serveHub(repositories, { headers, cdn: { headers: () => headers } });
+    servers.push(hub, cdn);
+    const open = (token?: string) =>
+      page.evaluate((options) => window.sources.fromHub('org/gated', options), { endpoint: hub.url, token });
+    expect(await open('hf_secret')).toEqual(wanted);
+    expect(cdn.requests.length).toBeGreaterThan(0);
+    for (const { headers, url } of cdn.requests)
+      expect(JSON.stringify(headers) + url).not.toContain('hf_secret');
+    expect(((await open()) as Failure).message).toMatch(
+      /org\/gated on .* is gated \(401\)\. Accept its terms/,
     );
   });
 

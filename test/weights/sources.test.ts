@@ -525,7 +525,7 @@ describe('files of a page', () => {
 
 describe('what is not a source', () => {
   test.each([
-    ['models/qwen3', /"models\/qwen3" is not a URL.*folder\(\)/],
+    ['my/models/qwen3', /"my\/models\/qwen3" is neither a URL nor a name.*folder\(\)/],
     ['file:///models/qwen3', /is a file URL/],
     ['https://me:secret@host/x', /https:\/\/host\/x: fetch sends no user name/],
     [undefined, /Cannot open a checkpoint from undefined/],
