@@ -52,7 +52,7 @@ export function checkResponse(
     const encoding = response.headers.get('content-encoding') ?? 'identity';
     if (encoding !== 'identity') {
       throw new SourceError(
-        `${where}: the server sent a byte range compressed (${encoding}). Turn compression off for this file.`,
+        `${where}: the server sent a byte range compressed (${words(encoding)}). Turn compression off for this file.`,
       );
     }
     if (contentRange && Number(contentRange[1]) !== range.begin) {
@@ -63,11 +63,16 @@ export function checkResponse(
     }
     return size;
   }
-  const found = `${where}: the server answered ${status} ${response.statusText}`.trimEnd();
+  const found = `${where}: the server answered ${status} ${words(response.statusText)}`.trimEnd();
   if (status === 408 || status === 425 || status === 429 || status >= 500) {
     throw new TemporaryError(`${found}. It is busy or has a fault: try again later.`, retryAfter(response));
   }
   throw new SourceError(`${found}. ${statusHint(status)}`);
+}
+
+/** What a server says as messages may show it: plain words, and nothing that it may have repeated of a request. */
+function words(text: string): string {
+  return /^[A-Za-z' -]{1,40}$/.test(text) ? text : '';
 }
 
 function statusHint(status: number): string {

@@ -93,7 +93,7 @@ function checkedName(hub: HubName['hub'], name: string, text: string): HubName {
       `${JSON.stringify(text.slice(0, 200))} is no name of a repository. ${WANTED}`,
     );
   }
-  if (revision !== undefined && !/^[\w.+-]+(\/[\w.+-]+)*$/.test(revision)) {
+  if (revision !== undefined && !/^[\w+-][\w.+-]*(\/[\w+-][\w.+-]*)*$/.test(revision)) {
     throw new InvalidInputError(
       `${JSON.stringify(text.slice(0, 200))} has no valid revision behind the @. Wanted a branch, a tag or a commit.`,
     );

@@ -139,18 +139,20 @@ export function createUrlReader(settings: UrlReaderOptions): UrlReader {
   function checkUnchanged(url: URL, { headers }: Response, size: number | undefined): void {
     const etag = headers.get('etag');
     const isTelling = etag !== null && !etag.startsWith('W/') && !headers.has('content-encoding');
-    checkSame(url, 'size', size === undefined ? undefined : `${size} bytes`);
-    checkSame(url, 'ETag', isTelling ? `the ETag ${etag.slice(0, 100)}` : undefined);
+    checkSame(url, 'size', size?.toString());
+    checkSame(url, 'ETag', isTelling ? etag : undefined);
   }
 
-  function checkSame(url: URL, what: string, now: string | undefined): void {
+  function checkSame(url: URL, what: 'size' | 'ETag', now: string | undefined): void {
     if (now === undefined) return;
     const key = `${url.href} ${what}`;
     const before = versions.get(key) ?? now;
     versions.set(key, now);
     if (before === now) return;
+    const change =
+      what === 'size' ? `had ${before} bytes and now has ${now}` : 'has another ETag than before';
     throw new SourceError(
-      `${shownUrl(url)}: the file had ${before} and now has ${now}: it changed while it was read. Load it again.`,
+      `${shownUrl(url)}: the file ${change}: it changed while it was read. Load it again.`,
     );
   }
 

@@ -196,7 +196,7 @@ async function runScript(seed: number): Promise<Ending> {
       ),
     );
     expect(isOneVersion, 'bytes of one version').toBe(true);
-    await expect.poll(() => server.numOpen() + other.numOpen(), { interval: 5 }).toBe(0);
+    await expect.poll(() => server.numOpen() + other.numOpen(), { interval: 5, timeout: 10_000 }).toBe(0);
     return ending;
   } finally {
     await Promise.all([server.close(), other.close()]);

@@ -1,10 +1,11 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { afterEach, describe, expect, test, vi } from 'vitest';
-import { InvalidInputError, SourceError } from '../../src/errors.ts';
+import { InvalidInputError, ShaderloomError, SourceError } from '../../src/errors.ts';
 import { openCheckpoint } from '../../src/weights/checkpoint.ts';
-import { parseHubName } from '../../src/weights/hub.ts';
+import { hubSource, parseHubName } from '../../src/weights/hub.ts';
 import { openSource } from '../../src/weights/open-source.ts';
+import { serve } from './file-server.ts';
 import { type HubBehaviour, type HubRepository, type HubServer, serveHub } from './hub-server.ts';
 import { readCheckpoint, type Summary } from './read-checkpoint.ts';
 
@@ -91,6 +92,8 @@ describe('a name', () => {
     'modelscope:a/b@',
     'org/name@',
     'org/name@a b',
+    'org/name@.',
+    'org/name@a/.b',
     'org/name@../x',
     'org/name@a//b',
     'org/name@x?y',
@@ -217,6 +220,29 @@ describe('a repository of a hub', () => {
       expect(JSON.stringify(headers) + url).not.toContain(TOKEN);
     }
   });
+
+  test.each([200, 206, 307, 400, 404, 429, 500])(
+    'that repeats the token in all it says (%i) does not get it into a message',
+    async (status) => {
+      const server = await serve(new Map(), {
+        answer(_, response) {
+          const headers = { ETag: `"${TOKEN}"`, 'Content-Range': TOKEN, 'X-Error-Message': TOKEN };
+          response.writeHead(status, TOKEN, { ...headers, Location: `http://127.0.0.1:1/${TOKEN}?${TOKEN}` });
+          response.end(TOKEN);
+          return true;
+        },
+      });
+      const source = hubSource(
+        { hub: 'hf', repository: 'org/name', revision: undefined },
+        { endpoint: server.url, token: TOKEN },
+        { retryDelay: 1 },
+      );
+      const error = await openCheckpoint(source).catch((error: unknown) => error);
+      await server.close();
+      expect(error).toBeInstanceOf(ShaderloomError);
+      expect((error as Error).message).not.toContain(TOKEN);
+    },
+  );
 
   test('whose storage refuses is not mistaken for a gated one', async () => {
     const answer = (_: unknown, response: import('node:http').ServerResponse) => {

