@@ -31,7 +31,8 @@ const inBrowser = { ...gpuTest, sequence: { groupOrder: 1 } };
 /** Minutes on a software adapter in a page. They need no other kernels than the goldens and the chat page, which run there always. */
 const longInPages = [
   'test/engine/tiny-models.gpu.test.ts',
-  'test/kernels/{attend,attend-split,expert-linear,head-linear,prepare-latent,sample}.gpu.test.ts',
+  'test/kernels/{attend,attend-split,expert-linear,head-linear,int-formats,linear,prepare-latent,route,sample}.gpu.test.ts',
+  'test/weights/upload-integers.gpu.test.ts',
 ];
 
 export default defineConfig({
