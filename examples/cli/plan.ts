@@ -49,7 +49,7 @@ async function main(): Promise<void> {
   }
   if (values.ops) console.log(`${printPlan(planned.decode)}\n`);
   console.log(table(planned.estimate, capacity));
-  if (memory !== undefined) console.log(fit(planned.estimate, capacity, memory));
+  if (memory !== undefined) console.log(fit(planned.estimate, capacity, max, memory));
 }
 
 /** What compressed-tensors says of weights. */
@@ -78,7 +78,8 @@ function bytesOf(text: string): number {
   return Number(number) * UNITS[unit]!;
 }
 
-function fit(e: Estimate, capacity: number, memory: number): string {
+/** @param max the longest context that the model was made for */
+function fit(e: Estimate, capacity: number, max: number, memory: number): string {
   const needed = e.weightBytes + e.activationBytes + e.kvBytesPerToken * capacity;
   const gibibytes = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
   const longest = contextThatFits(e, memory);
@@ -87,7 +88,9 @@ function fit(e: Estimate, capacity: number, memory: number): string {
     `\n${gibibytes(needed)} with a context of ${capacity}: ${verdict} into ${gibibytes(memory)}; ` +
     (longest === undefined
       ? `the weights alone take ${gibibytes(e.weightBytes)}`
-      : `the longest context that fits is ${longest} tokens`)
+      : longest < max
+        ? `the longest context that fits is ${longest} tokens`
+        : `so does its longest context of ${max} tokens`)
   );
 }
 
