@@ -54,8 +54,8 @@ type Combination = { label: string; options: LoadOptions };
 
 /**
  * Everything takes the better part of an hour on a software adapter in a browser, and many minutes in Node: that is `npm run
- * goldens`. A plain run uses all features of the adapter at once. In a browser it takes every third fixture, f32 and half
- * precision in turns, prompts of up to 64 tokens, and no rows one by one.
+ * goldens`. A plain run uses all features of the adapter at once, f32 and half precision in turns from fixture to fixture. In a
+ * browser it takes every third fixture, prompts of up to 64 tokens, and no rows one by one.
  */
 const everyCase = inject('everyCase');
 const isInNode = import.meta.env.SSR;
@@ -93,7 +93,7 @@ const fixtures = fixtureFolders('goldens')
 for (const [number, { name, source }] of fixtures.entries()) {
   describe(name, () => {
     const some = combinations.filter((_, i) => i % combinations.length === number % combinations.length);
-    for (const { label, options } of isWhole ? combinations : some) {
+    for (const { label, options } of everyCase ? combinations : some) {
       it(`${label}: hidden states, logits and greedy tokens are those of the reference`, async () => {
         const golden = await readGolden(source);
         const lengths = [...golden.keys()]
