@@ -23,6 +23,17 @@ const openChat: Plugin = {
   },
 };
 
+/** Comments of WGSL are for readers of the source; in the published text they would be a tenth of it. Lines stay where they are. */
+const stripWgslComments: Plugin = {
+  name: 'strip-wgsl-comments',
+  apply: 'build',
+  transform(code, id) {
+    if (!id.endsWith('.wgsl?raw')) return undefined;
+    const text = JSON.parse(code.replace(/^export default /, '').replace(/;?\s*$/, '')) as string;
+    return { code: `export default ${JSON.stringify(text.replace(/[ \t]*\/\/.*$/gm, ''))};`, map: null };
+  },
+};
+
 /** GPU tests share one adapter. A software one compiles on one core, which leaves room for a second file. */
 const gpuTest = { testTimeout: 300_000, hookTimeout: 300_000, maxWorkers: 2 };
 /** Pages and tests inside the browser go side by side: both have one long file. */
@@ -38,7 +49,7 @@ const longInPages = [
 export default defineConfig({
   // A missing file is a 404, never some page with status 200.
   appType: 'mpa',
-  plugins: [openChat],
+  plugins: [openChat, stripWgslComments],
   server: { fs: { allow: [root, ...foreignFixtureFolders(process.env)] } },
   // Known from the start, so that the first page to need one is not reloaded in the middle of its work.
   optimizeDeps: {
