@@ -1,7 +1,7 @@
 /**
  * @file `npm test` and `npm run goldens`: sets up what the chosen Vitest projects need, then runs Vitest with the
  * arguments given. A first argument `--default-project=NAME` chooses a project where no `--project` follows;
- * `--every-case` runs all recorded answers also where an adapter is so slow that a plain run takes every fifth.
+ * `--every-case` runs all recorded cases and, in Chrome, the kernel tests that a plain run leaves to Node.
  */
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';

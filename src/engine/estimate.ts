@@ -75,7 +75,7 @@ export function estimate(
       dispatchesOutsideLayers: dispatchesPerToken - sum(layers),
       weightBytes: decode.weightBytes,
       weightBytesByFormat,
-      activeWeightBytesPerToken: Math.round(sum(decode.graph.ops.map(activeWeightBytes))),
+      activeWeightBytesPerToken: activeWeightBytes(decode),
       kvBytesPerToken: sum(caches.map((t) => tensorBytes(t) / t.shape[0]!)),
       activationBytes: executorBytes([decode, prefill]).activationBytes,
     },

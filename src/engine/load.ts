@@ -144,9 +144,7 @@ function describe(
     architecture: spec.family.architectures[0]!,
     contextLength: sessionOptions.capacity,
     weightBytes,
-    activeWeightBytesPerToken: Math.round(
-      plans.decode.graph.ops.reduce((sum, op) => sum + activeWeightBytes(op), 0),
-    ),
+    activeWeightBytesPerToken: activeWeightBytes(plans.decode),
     kvBytes: cacheTensors(plans).reduce((sum, t) => sum + tensorBytes(t), 0),
     activationBytes,
     dispatchesPerToken: plans.decode.graph.ops.length,

@@ -9,8 +9,8 @@ export interface Routing {
 }
 
 /** What one workgroup ranks, and what a row's slots are: limits of the kernels. */
-const MAX_EXPERTS = 512;
-const MAX_EXPERTS_PER_TOKEN = 16;
+export const MAX_EXPERTS = 512;
+export const MAX_EXPERTS_PER_TOKEN = 16;
 
 /** logits [rows, experts] -> the k experts of each row. */
 export function route(logits: Tensor, attrs: RouteOp['attrs'], bias?: Weight): Routing {

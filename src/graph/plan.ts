@@ -101,9 +101,10 @@ export function weightBytes(weight: Weight): number {
   return weight.format.sections.reduce((sum, s) => sum + s.rowBytes(weight.cols) * weight.rows, 0);
 }
 
-/** Bytes of weights that one row of an op reads: one row of an embedding, k experts of all, everything of the rest. */
-export function activeWeightBytes(op: Op): number {
-  return opWeights(op).reduce((sum, w) => sum + weightBytes(w) * activeShare(op, w), 0);
+/** Bytes of weights that one row of a plan's ops reads: one row of an embedding, k experts of all, everything of the rest. */
+export function activeWeightBytes({ graph }: Plan): number {
+  const each = graph.ops.flatMap((op) => opWeights(op).map((w) => weightBytes(w) * activeShare(op, w)));
+  return Math.round(each.reduce((sum, bytes) => sum + bytes, 0));
 }
 
 function activeShare(op: Op, weight: Weight): number {

@@ -66,6 +66,7 @@ function config(json: Readonly<Record<string, unknown>>): DeepseekV3Config {
   const [qkNopeHeadDim, qkRopeHeadDim] = [count('qk_nope_head_dim'), count('qk_rope_head_dim')];
   const rope = readRope(json, qkRopeHeadDim, 'config.json');
   const mscale = rope.type === 'yarn' && rope.mscaleAllDim ? yarnMscale(rope.factor, rope.mscaleAllDim) : 1;
+  const experts = expertsConfig(read, 'n_routed_experts');
   const result: DeepseekV3Config = {
     vocabSize: count('vocab_size'),
     hiddenSize: count('hidden_size'),
@@ -86,8 +87,8 @@ function config(json: Readonly<Record<string, unknown>>): DeepseekV3Config {
     firstKDenseReplace: read.natural('first_k_dense_replace', 0),
     moeLayerFreq: read.count('moe_layer_freq', 1),
     nSharedExperts: read.natural('n_shared_experts', 0),
-    ...expertsConfig(read, 'n_routed_experts'),
-    ...groups(read),
+    ...experts,
+    ...groups(read, experts),
     rope,
   };
   for (const [key, value] of [
@@ -103,9 +104,11 @@ function config(json: Readonly<Record<string, unknown>>): DeepseekV3Config {
   return result;
 }
 
-function groups(read: ConfigReader): Pick<DeepseekV3Config, 'nGroup' | 'topkGroup' | 'routedScalingFactor'> {
+function groups(
+  read: ConfigReader,
+  { numExperts, numExpertsPerTok }: ExpertsConfig,
+): Pick<DeepseekV3Config, 'nGroup' | 'topkGroup' | 'routedScalingFactor'> {
   const [nGroup, topkGroup] = [read.count('n_group', 1), read.count('topk_group', 1)];
-  const { numExperts, numExpertsPerTok } = expertsConfig(read, 'n_routed_experts');
   const perGroup = numExperts / nGroup;
   const isEven = Number.isInteger(perGroup) && (nGroup === 1 || perGroup >= 2);
   if (!isEven || topkGroup > nGroup || numExpertsPerTok > topkGroup * perGroup) {

@@ -1,14 +1,18 @@
 /** @file Mixture of experts as the families share it: what a config says of it, the router, the routed and the shared experts. */
 import { UnsupportedConfigError } from '../errors.ts';
-import { combineExperts, expertLinear, type Routing, route, sigmoidGate } from '../graph/expert-ops.ts';
+import {
+  combineExperts,
+  expertLinear,
+  MAX_EXPERTS,
+  MAX_EXPERTS_PER_TOKEN,
+  type Routing,
+  route,
+  sigmoidGate,
+} from '../graph/expert-ops.ts';
 import { type Tensor, viewColumns, type Weight, type Weights } from '../graph/graph.ts';
 import { linear, swiglu } from '../graph/ops.ts';
 import type { ConfigReader } from './config.ts';
 import { swigluMlp } from './layers.ts';
-
-/** What kernels rank and combine at most. */
-const MAX_EXPERTS = 512;
-const MAX_EXPERTS_PER_TOKEN = 16;
 
 /** Keys as in config.json, camelCased; families that name them otherwise translate. */
 export interface ExpertsConfig {
