@@ -52,6 +52,18 @@ let context: Promise<GpuContext> | undefined;
 /** One device per test file, with its pipeline cache. */
 export const testDevice = (): Promise<GpuContext> => (context ??= openDevice());
 
+/** What every device has, and nothing more. */
+export const leastDevice: DeviceTraits = {
+  f16: false,
+  subgroups: false,
+  subgroupMinSize: 4,
+  subgroupMaxSize: 128,
+  maxBindingBytes: 2 ** 27,
+  maxWorkgroupBytes: 16384,
+  maxWorkgroupInvocations: 256,
+  maxGridSize: 65535,
+};
+
 /** The feature tiers of a device: everything, and what is left without f16, subgroups, both. */
 export function tiersOf(traits: DeviceTraits): { name: string; traits: DeviceTraits }[] {
   const tiers = [

@@ -1,6 +1,5 @@
 import { describe, expect, it } from 'vitest';
 import { linear as variants } from '../../kernels/linear/linear.ts';
-import type { DeviceTraits } from '../../src/gpu/kernel.ts';
 import { FEW_ROWS } from '../../src/graph/fuse.ts';
 import {
   createGraph,
@@ -14,7 +13,7 @@ import { formats } from '../../src/weights/formats.ts';
 import { packers } from '../reference/formats.ts';
 import { linear as reference } from '../reference/linear.ts';
 import { expectRows } from './expect-rows.ts';
-import { freshSeed, type Outcome, randomNormal, runVariants, seededRandom } from './harness.ts';
+import { freshSeed, leastDevice, type Outcome, randomNormal, runVariants, seededRandom } from './harness.ts';
 
 interface Case {
   rows: number;
@@ -152,16 +151,6 @@ describe('linear', () => {
   });
 
   it('has a kernel on every device for all that fuse can record', () => {
-    const device: DeviceTraits = {
-      f16: false,
-      subgroups: false,
-      subgroupMinSize: 4,
-      subgroupMaxSize: 128,
-      maxBindingBytes: 2 ** 27,
-      maxWorkgroupBytes: 16384,
-      maxWorkgroupInvocations: 256,
-      maxGridSize: 65535,
-    };
     for (const [rows, hasNorm] of [
       [FEW_ROWS, true],
       [FEW_ROWS, false],
@@ -181,7 +170,7 @@ describe('linear', () => {
         outputs: { out: createTensor(graph, [rows, 64]) },
       };
       expect(
-        variants.some((v) => v.when(op, device)),
+        variants.some((v) => v.when(op, leastDevice)),
         `${rows} rows, norm ${hasNorm}`,
       ).toBe(true);
     }
