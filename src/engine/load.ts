@@ -14,8 +14,9 @@ import { openSource, type SourceLike } from '../weights/open-source.ts';
 
 export type { SourceLike } from '../weights/open-source.ts';
 
+import { convertedFormats } from '../weights/convert.ts';
 import { checkpointResolver } from '../weights/resolve.ts';
-import { uploadWeights } from '../weights/upload.ts';
+import { type GpuWeights, uploadWeights } from '../weights/upload.ts';
 import { executorBytes } from './executor.ts';
 import { samplingDefaults, stopTokensOf } from './generation-config.ts';
 import { MAX_DRAFTS, type ModelSpec, type Plans, recordPrograms } from './recording.ts';
@@ -62,7 +63,7 @@ export async function openModel(from: SourceLike, options: LoadOptions = {}): Pr
   const checkpoint = await openCheckpoint(openSource(from, { hub: options.hub }), { signal });
   const family = familyOf(checkpoint.config);
   const config = family.config(checkpoint.config);
-  const spec = { family, config, resolve: checkpointResolver(checkpoint) };
+  const spec = { family, config, resolve: checkpointResolver(checkpoint, formatOption(options.weights)) };
   const capacity = contextLength(options.contextLength, config.maxPositionEmbeddings);
   const prefillRows = Math.min(naturalOption('prefillRows', options.prefillRows) ?? PREFILL_ROWS, capacity);
   const sessionOptions: SessionOptions = {
@@ -121,7 +122,7 @@ export async function startModel(opened: OpenedModel, options: LoadOptions = {})
     return {
       session,
       stopTokens: stopTokensOf(checkpoint.config, checkpoint.generationConfig),
-      info: describe(gpu, opened, weights.bytes),
+      info: describe(gpu, opened, weights),
       lost: gpu.lost,
       dispose() {
         session.dispose();
@@ -137,13 +138,14 @@ export async function startModel(opened: OpenedModel, options: LoadOptions = {})
 function describe(
   gpu: GpuContext,
   { checkpoint, spec, plans, sessionOptions }: OpenedModel,
-  weightBytes: number,
+  weights: GpuWeights,
 ): ModelInfo {
   const { activationBytes } = executorBytes(everyPlan(plans));
   return {
     architecture: spec.family.architectures[0]!,
     contextLength: sessionOptions.capacity,
-    weightBytes,
+    weightBytes: weights.bytes,
+    conversionErrors: weights.conversionErrors,
     activeWeightBytesPerToken: activeWeightBytes(plans.decode),
     kvBytes: cacheTensors(plans).reduce((sum, t) => sum + tensorBytes(t), 0),
     activationBytes,
@@ -183,6 +185,15 @@ function contextLength(wanted: number | undefined, max: number): number {
     );
   }
   return length;
+}
+
+function formatOption(wanted: LoadOptions['weights']): LoadOptions['weights'] {
+  if (wanted !== undefined && !Object.hasOwn(convertedFormats, wanted)) {
+    throw new InvalidInputError(
+      `weights is ${JSON.stringify(wanted)}, wanted one of ${Object.keys(convertedFormats).join(', ')}`,
+    );
+  }
+  return wanted;
 }
 
 function speculationOption(wanted: LoadOptions['speculate']): LoadOptions['speculate'] {

@@ -1,7 +1,11 @@
 /** @file The types that apps see of loading and generating: options, usage, what a model is. No behaviour. */
+import type { ConversionError } from '../weights/convert.ts';
 import type { HubOptions } from '../weights/hub.ts';
+import type { WantedFormat } from '../weights/resolve.ts';
 
+export type { ConversionError } from '../weights/convert.ts';
 export type { HubOptions } from '../weights/hub.ts';
+export type { WantedFormat } from '../weights/resolve.ts';
 
 export interface LoadProgress {
   /** `config`: small files and headers; `weights`: shards stream to the GPU; `compile`: kernels; `ready`. */
@@ -40,6 +44,11 @@ export interface DebugFlags {
 export type Speculation = 'mtp' | 'lookup';
 
 export interface LoadOptions {
+  /**
+   * What matrices in 16 or 32 bits become on the GPU while they load; embeddings and the head get 8 bits with `int4` too, norms
+   * and routers stay as they are, and so does everything of a quantised checkpoint. Default: as published.
+   */
+  weights?: WantedFormat;
   /** Tokens of the KV cache, allocated once. Default: the model's own limit, at most 4,096. */
   contextLength?: number;
   /** `auto`: f16 KV cache and f16 tiles where the device has them; `f32`: everything in f32. */
@@ -121,6 +130,8 @@ export interface ModelInfo {
   architecture: string;
   contextLength: number;
   weightBytes: number;
+  /** What `weights` cost in accuracy, by kind of tensor; empty when nothing was converted. */
+  conversionErrors: readonly ConversionError[];
   /** Bytes of weights that one decoded token reads: less than all where experts are chosen. */
   activeWeightBytesPerToken: number;
   kvBytes: number;

@@ -5,26 +5,53 @@
 import { UnsupportedConfigError, WeightMismatchError } from '../errors.ts';
 import type { WeightFormat, WeightResolver } from '../graph/graph.ts';
 import type { Checkpoint } from './checkpoint.ts';
+import { convertedFormats } from './convert.ts';
 import { formats } from './formats.ts';
 import { checkStacks, findStored, isPlain } from './stored.ts';
 import type { StoredMatrix } from './stored-matrix.ts';
 
 const table: Readonly<Record<string, WeightFormat>> = formats;
 
+/** What a caller may want 16- and 32-bit matrices to become while they load. */
+export type WantedFormat = keyof typeof convertedFormats;
+
+/** Read once for a token, or by it alone: 8 bits, where the layers have 4. */
+const AT_LEAST_INT8 = /(^|\.)(embed_tokens|lm_head|shared_head\.head|eh_proj)\.weight$/;
+/** A rounding error here sends a token to other experts. */
+const ROUTER = /(^|\.)(mlp\.gate|shared_expert_gate)\.weight$/;
+
+/** What matrices become that are stored in a plain format. */
+function wantedFormat(
+  names: readonly string[],
+  stored: WeightFormat,
+  wanted: WantedFormat | undefined,
+): WeightFormat {
+  const isRouter = names.some((name) => ROUTER.test(name));
+  if (wanted === undefined || (isRouter && wanted.startsWith('int'))) return stored;
+  const is8Bit = wanted === 'int4' && names.some((name) => AT_LEAST_INT8.test(name));
+  return convertedFormats[is8Bit ? 'int8' : wanted];
+}
+
 /**
  * Resolves weights against the tensors of a checkpoint.
+ * @param wanted for matrices in a plain format; those of a quantised checkpoint stay what they are
  * @throws UnsupportedConfigError when its config.json tells of a quantisation that is not implemented
  */
-export function checkpointResolver(checkpoint: Pick<Checkpoint, 'config' | 'tensors'>): WeightResolver {
+export function checkpointResolver(
+  checkpoint: Pick<Checkpoint, 'config' | 'tensors'>,
+  wanted?: WantedFormat,
+): WeightResolver {
   const find = findStored(checkpoint);
   return (names, shapes) => {
     checkStacks(checkpoint.tensors, names);
     const found = names.map((name, i) => find(name, shapes[i]!));
     const { format } = found[0]!;
     const other = found.find((stored) => stored.format !== format);
-    if (!other) return format;
+    const isVector = shapes.every((shape) => shape.length === 1);
     // Pieces of one weight in different dtypes meet in f32.
-    if (found.every((stored) => isPlain(stored.format))) return formats.f32;
+    if (!isVector && found.every((stored) => isPlain(stored.format)))
+      return wantedFormat(names, other ? formats.f32 : format, wanted);
+    if (!other) return format;
     throw mixed(found[0]!, other);
   };
 }

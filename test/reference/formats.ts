@@ -13,13 +13,13 @@ const bits = new Uint32Array(1);
 const float = new Float32Array(bits.buffer);
 
 /** float32 -> bfloat16 bits, round to nearest even. */
-function bf16Bits(value: number): number {
+export function bf16Bits(value: number): number {
   float[0] = value;
   if (Number.isNaN(value)) return 0x7fc0;
   return (bits[0]! + 0x7fff + ((bits[0]! >>> 16) & 1)) >>> 16;
 }
 
-function bf16Value(half: number): number {
+export function bf16Value(half: number): number {
   bits[0] = half << 16;
   return float[0]!;
 }

@@ -1,10 +1,8 @@
 /** What kernels find in the buffers of integer checkpoints: every published layout, fused, in turn, in parts, in small chunks. */
 import { afterAll, describe, expect, it } from 'vitest';
 import { WeightMismatchError } from '../../src/errors.ts';
-import { readBuffer } from '../../src/gpu/buffers.ts';
 import { openDevice } from '../../src/gpu/device.ts';
-import { splitRows } from '../../src/gpu/kernel.ts';
-import { createGraph, type Weight, Weights } from '../../src/graph/graph.ts';
+import { createGraph, Weights } from '../../src/graph/graph.ts';
 import { openCheckpoint } from '../../src/weights/checkpoint.ts';
 import { type IntLayout, intFormat } from '../../src/weights/int-format.ts';
 import { openSource } from '../../src/weights/open-source.ts';
@@ -13,6 +11,7 @@ import { uploadWeights } from '../../src/weights/upload.ts';
 import { freshSeed, seededRandom } from '../kernels/harness.ts';
 import { intValues } from '../reference/formats.ts';
 import * as published from './published-integers.ts';
+import { readSection, rowOrder } from './read-weights.ts';
 import { jsonBytes, type TensorToWrite, writeSafetensors } from './safetensors-writer.ts';
 
 const gpu = await openDevice();
@@ -131,14 +130,6 @@ function stack(tensors: TensorToWrite[]): TensorToWrite[] {
   });
 }
 
-/** Which row of which module each row of a weight is: names in groups of `interleave`, whose rows take turns. */
-function* rowsOf({ names, rowsOf: counts, interleave }: Weight): Generator<[name: string, row: number]> {
-  for (let group = 0; group < names.length; group += interleave)
-    for (let row = 0; row < counts[group]!; row++)
-      for (let turn = 0; turn < interleave; turn++)
-        yield [names[group + turn]!.replace(/\.weight$/, ''), row];
-}
-
 describe.for(Object.entries(cases))('%s', ([, { config, write, layout, shape, isStacked }]) => {
   it.for([
     ['in one piece', 4 << 20, 128 << 20],
@@ -175,18 +166,10 @@ describe.for(Object.entries(cases))('%s', ([, { config, write, layout, shape, is
     try {
       for (const weight of graph.weights.values()) {
         expect(weight.format).toBe(intFormat(layout));
-        const read = async (section: string): Promise<Uint8Array> => {
-          const parts = splitRows(weight, maxBindingBytes).map(async (part) => {
-            const bytes = await readBuffer(gpu.buffers, weights.buffer(weight, section, part));
-            const { rowBytes } = weight.format.sections.find((s) => s.name === section)!;
-            expect(bytes.byteLength).toBe(part.rows * rowBytes(COLS));
-            return [...new Uint8Array(bytes)];
-          });
-          return Uint8Array.from((await Promise.all(parts)).flat());
-        };
+        const read = (section: string) => readSection(gpu.buffers, weights, weight, section, maxBindingBytes);
         const found = intValues(layout, await read('data'), await read('scale'), weight.rows, COLS);
-        const wanted = [...rowsOf(weight)].flatMap(([name, row]) => [
-          ...stored.get(name)!.values.subarray(row * COLS, (row + 1) * COLS),
+        const wanted = rowOrder(weight).flatMap(([name, row]) => [
+          ...stored.get(name.replace(/\.weight$/, ''))!.values.subarray(row * COLS, (row + 1) * COLS),
         ]);
         const differs = wanted.findIndex((value, i) => value !== found[i]);
         expect(differs, `seed ${seed}: ${weight.key}, ${found[differs]} for ${wanted[differs]}`).toBe(-1);

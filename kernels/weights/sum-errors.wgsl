@@ -1,0 +1,23 @@
+// sums[p.slot] += the errors of all groups, of convert.wgsl: sums of the first two numbers, the largest third, the count of the fourth.
+struct SumErrors { groups: u32, slot: u32 }
+@group(0) @binding(0) var<uniform> p: SumErrors;
+@group(0) @binding(1) var<storage, read> errors: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> sums: array<vec4<f32>>;
+
+var<workgroup> shares: array<vec4<f32>, 256>;
+
+fn both(a: vec4<f32>, b: vec4<f32>) -> vec4<f32> {
+  return vec4(a.xy + b.xy, max(a.z, b.z), a.w + b.w);
+}
+
+@compute @workgroup_size(256)
+fn main(@builtin(local_invocation_index) lane: u32) {
+  var sum = vec4<f32>();
+  for (var i = lane; i < p.groups; i += 256u) { sum = both(sum, errors[i]); }
+  shares[lane] = sum;
+  for (var half = 128u; half > 0u; half /= 2u) {
+    workgroupBarrier();
+    if (lane < half) { shares[lane] = both(shares[lane], shares[lane + half]); }
+  }
+  if (lane == 0u) { sums[p.slot] = both(sums[p.slot], shares[0]); }
+}
