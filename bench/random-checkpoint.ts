@@ -45,7 +45,7 @@ function tensorsOf(config: Readonly<Record<string, unknown>>): RandomTensor[] {
 }
 
 /** bfloat16 of a normal distribution, by the upper halves of float32. */
-function normalBlock(mean: number, deviation: number): Uint8Array {
+export function normalBlock(mean: number, deviation: number): Uint8Array {
   const block = new Uint16Array(BLOCK_BYTES / 2);
   const float = new Float32Array(1);
   const bits = new Uint32Array(float.buffer);
