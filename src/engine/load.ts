@@ -15,6 +15,7 @@ import { openSource, type SourceLike } from '../weights/open-source.ts';
 export type { SourceLike } from '../weights/open-source.ts';
 
 import { checkpointResolver } from '../weights/resolve.ts';
+import type { FileExtent } from '../weights/source.ts';
 import { uploadWeights } from '../weights/upload.ts';
 import { executorBytes } from './executor.ts';
 import { samplingDefaults, stopTokensOf } from './generation-config.ts';
@@ -59,7 +60,9 @@ export async function openModel(from: SourceLike, options: LoadOptions = {}): Pr
   const { signal, debug = {} } = options;
   signal?.throwIfAborted();
   options.onProgress?.(NO_PROGRESS);
-  const checkpoint = await openCheckpoint(openSource(from, { hub: options.hub }), { signal });
+  const { hub, store } = options;
+  const opened = store ? store.source(from, { hub }) : openSource(from, { hub });
+  const checkpoint = await openCheckpoint(opened, { signal });
   const family = familyOf(checkpoint.config);
   const config = family.config(checkpoint.config);
   const spec = { family, config, resolve: checkpointResolver(checkpoint) };
@@ -109,6 +112,10 @@ export async function startModel(opened: OpenedModel, options: LoadOptions = {})
       latest = { ...progress, phase };
       onProgress?.(latest);
     };
+    await checkpoint.source.prepare?.(fileExtents(checkpoint), {
+      signal,
+      onProgress: (progress) => report('download', progress),
+    });
     const weights = await uploadWeights(gpu, checkpoint, everyWeight.values(), {
       signal,
       onProgress: (progress) => report('weights', progress),
@@ -132,6 +139,13 @@ export async function startModel(opened: OpenedModel, options: LoadOptions = {})
     gpu.dispose();
     throw error;
   }
+}
+
+/** Every file with tensors, whether they are needed now or with other options. */
+function fileExtents({ tensors }: Checkpoint): FileExtent[] {
+  const ends = new Map<string, number>();
+  for (const { file, end } of tensors.values()) ends.set(file, Math.max(end, ends.get(file) ?? 0));
+  return [...ends].map(([name, bytes]) => ({ name, bytes }));
 }
 
 function describe(
