@@ -69,7 +69,11 @@ const ROOMS: readonly Room[] = [
     ],
     packages: [],
   },
-  { path: 'src/node.ts', imports: [ERRORS, 'src/weights/source.ts', 'src/store/folder-store.ts'], packages: ['node:', 'webgpu'] },
+  {
+    path: 'src/node.ts',
+    imports: [ERRORS, 'src/weights/source.ts', 'src/store/folder-store.ts'],
+    packages: ['node:', 'webgpu'],
+  },
   { path: 'examples/kernel-lab/', imports: ['src/', 'kernels/', 'tokenizer/'] },
   { path: 'examples/cli/plan.ts', imports: ['src/'] },
   { path: 'examples/', imports: ['src/index.ts', 'src/node.ts'] },
