@@ -13,6 +13,7 @@ import {
   applyRecord,
   chunkLength,
   decodeRecords,
+  digestOf,
   encodeRecord,
   type FileDescription,
   type FileRecord,
@@ -169,7 +170,7 @@ export function createBackend(disk: Disk, createHasher: CreateHasher): Backend {
         return false;
       }
     }
-    await record(id, state, { verified: true });
+    await record(id, state, { verified: digestOf(state.hashes) });
     return true;
   }
 

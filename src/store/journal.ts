@@ -18,8 +18,8 @@ export type FileRecord =
   | { chunk: number; sha256: string }
   /** A chunk was damaged or gone. Its checksum stays the wanted one. */
   | { lost: number }
-  /** All chunks are there, and together have the hash that the server announced. */
-  | { verified: true }
+  /** All chunks were there, and together had the hash that the server announced; with the `digestOf` their checksums. */
+  | { verified: string }
   /** They have not: none of them counts. */
   | { reset: true };
 
@@ -78,12 +78,18 @@ export function applyRecord(state: FileState, record: Exclude<FileRecord, { file
       state.present.add(record.chunk);
     }
   } else if ('lost' in record) state.present.delete(record.lost);
-  else if ('verified' in record) state.isVerified = true;
+  // Where a line before is damaged, it is not what was verified.
+  else if ('verified' in record) state.isVerified = record.verified === digestOf(state.hashes);
   else {
     state.hashes.length = 0;
     state.present.clear();
     state.isVerified = false;
   }
+}
+
+/** Tells one list of chunks from another. */
+export function digestOf(hashes: readonly (string | undefined)[]): string {
+  return checksum(Array.from(hashes, (hash) => hash ?? '').join());
 }
 
 export function numChunks({ size, chunkBytes }: FileDescription): number {

@@ -3,7 +3,8 @@ import type { Listing } from '../weights/hub-listing.ts';
 
 export type ModelRecord =
   | { model: { name: string; revision?: string | undefined } }
-  | { listing: Listing }
+  /** Null: what was said before cannot be right. */
+  | { listing: Listing | null }
   /** The model has this version of a file, in place of any other that was said before. */
   | { file: string; id: string; size: number }
   | { absent: string }
@@ -38,7 +39,7 @@ export function readModelState(records: readonly ModelRecord[]): ModelState | un
 }
 
 export function applyModelRecord(state: ModelState, record: ModelRecord): void {
-  if ('listing' in record) state.listing = record.listing;
+  if ('listing' in record) state.listing = record.listing ?? undefined;
   else if ('file' in record) {
     state.files.set(record.file, { id: record.id, size: record.size });
     state.absent.delete(record.file);

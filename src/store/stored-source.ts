@@ -160,9 +160,16 @@ export function storedSource(origin: Origin, context: StoreContext): Source {
     await locks.hold(`file/${version.id}`, { mode: 'exclusive', signal: options.signal }, async () => {
       let status = await backend.openFile(version.id, describe(version), !version.canResume);
       for (let i = 1; !status.isComplete; i++) {
-        await download(version, snapshot, status, options, onBytes);
-        if (await backend.verifyFile(version.id)) break;
-        if (i === MAX_DOWNLOADS) throw wrongHash(version);
+        try {
+          await download(version, snapshot, status, options, onBytes);
+          if (await backend.verifyFile(version.id)) break;
+          if (i === MAX_DOWNLOADS) throw wrongHash(version);
+        } catch (error) {
+          // Perhaps it is the listing that came wrong: the next load asks for it again.
+          if (error instanceof CorruptCheckpointError && version.hash)
+            await snapshot.record({ listing: null });
+          throw error;
+        }
         const before = status.description;
         status = await backend.openFile(version.id, before, false);
         onBytes(-sum(status.missing.map((index) => chunkLength(before, index))));

@@ -1,5 +1,4 @@
-/** @file The files of a small checkpoint, and loading it from a source as the library does. */
-import { expect } from 'vitest';
+/** @file The files of a small checkpoint, and loading it from a source as the library does. Runs in Node and in pages. */
 import type { LoadProgress } from '../../src/weights/progress.ts';
 import type { Source } from '../../src/weights/source.ts';
 
@@ -28,46 +27,64 @@ export function checkpointFiles(random: () => number): Files {
   ]);
 }
 
-/** A whole file, as a loader reads such a file. */
-export async function readStored(
-  source: Source,
-  name: string,
-  size?: number,
-): Promise<Uint8Array | undefined> {
-  if (size === undefined) return source.readFile(name);
+export interface LoadHooks {
+  signal?: AbortSignal | undefined;
+  onProgress?: (progress: LoadProgress) => void;
+}
+
+async function readShard(source: Source, name: string, size: number, signal: LoadHooks['signal']) {
   const bytes = new Uint8Array(size);
   let offset = 0;
-  for await (const chunk of source.stream(name, [{ begin: 0, end: size }])) {
+  for await (const chunk of source.stream(name, [{ begin: 0, end: size }], { signal })) {
     bytes.set(chunk, offset);
     offset += chunk.length;
   }
-  expect(offset).toBe(size);
-  return bytes;
+  return bytes.subarray(0, offset);
 }
 
-/** Reads all of a checkpoint in the order of a load, and expects exactly these files. */
-export async function fillStore(
+const HEADER_BYTES = 65_536;
+const isShard = (name: string) => name.endsWith('.safetensors');
+
+/** Other bytes came out of a store than one version of the file has. */
+export class WrongBytesError extends Error {}
+
+/**
+ * Reads all of a checkpoint in the order of a load.
+ * @param versions what each of the files may be; all have the sizes of the first
+ * @throws WrongBytesError when a file is none of its versions
+ */
+export async function loadFiles(
   source: Source,
-  files: Files,
-  onProgress?: (progress: LoadProgress) => void,
-): Promise<void> {
-  const expectSame = (name: string, bytes: Uint8Array | undefined, wanted: Uint8Array) =>
-    expect(bytes && Buffer.compare(bytes, wanted), `bytes of ${name}`).toBe(0);
-  const isShard = (name: string) => name.endsWith('.safetensors');
+  versions: readonly Files[],
+  { signal, onProgress }: LoadHooks = {},
+): Promise<Files> {
+  const files = versions[0]!;
+  const read: Files = new Map();
+  const keep = (name: string, bytes: Uint8Array) => {
+    const isRight = versions.some((version) => isSame(bytes, version.get(name)!));
+    if (!isRight) throw new WrongBytesError(`${name}: ${bytes.length} bytes of no version of it`);
+    read.set(name, bytes);
+  };
+  for (const name of files.keys()) {
+    if (!isShard(name)) keep(name, (await source.readFile(name, { signal })) ?? new Uint8Array(0));
+  }
+  if (await source.readFile('chat_template.jinja', { signal }))
+    throw new WrongBytesError('a file of nothing');
   const shards = [...files].filter(([name]) => isShard(name));
-  for (const [name, bytes] of files) {
-    if (!isShard(name)) expectSame(name, await readStored(source, name), bytes);
-  }
   const starts = new Map<string, Uint8Array | undefined>();
-  for (const [name] of shards) starts.set(name, (await source.readStart(name, 65_536))?.bytes);
-  expect(await source.readFile('chat_template.jinja')).toBeUndefined();
-  await source.prepare?.(
-    shards.map(([name, { length }]) => ({ name, bytes: length })),
-    { onProgress },
-  );
-  for (const [name, bytes] of shards) {
+  for (const [name] of shards)
+    starts.set(name, (await source.readStart(name, HEADER_BYTES, { signal }))?.bytes);
+  const extents = shards.map(([name, { length }]) => ({ name, bytes: length }));
+  await source.prepare?.(extents, { signal, onProgress });
+  for (const [name, { length }] of shards) {
+    keep(name, await readShard(source, name, length, signal));
     // A header is read before its file is here; only now must it have been the right one.
-    expectSame(name, starts.get(name), bytes.subarray(0, 65_536));
-    expectSame(name, await readStored(source, name, bytes.length), bytes);
+    if (isSame(starts.get(name), read.get(name)!.subarray(0, HEADER_BYTES))) continue;
+    throw new WrongBytesError(`${name}: had another header before`);
   }
+  return read;
+}
+
+function isSame(a: Uint8Array | undefined, b: Uint8Array): boolean {
+  return a?.length === b.length && a.every((byte, i) => byte === b[i]);
 }

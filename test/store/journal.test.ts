@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import {
   decodeRecords,
+  digestOf,
   encodeRecord,
   type FileRecord,
   isComplete,
@@ -82,7 +83,8 @@ describe('a journal', () => {
         fc.nat(),
         (file, [sha256], omitted) => {
           const chunks = Array.from({ length: numChunks(file) }, (_, chunk) => ({ chunk, sha256: sha256! }));
-          const complete = [{ file }, ...chunks, { verified: true }];
+          const verified = digestOf(chunks.map(({ sha256 }) => sha256));
+          const complete = [{ file }, ...chunks, { verified }];
           expect(isComplete(readFileState(complete)!)).toBe(true);
           const records: object[] = complete.toSpliced(1 + (omitted % (chunks.length + 1)), 1);
           expect(isComplete(readFileState(records)!)).toBe(false);

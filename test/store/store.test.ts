@@ -8,7 +8,7 @@ import type { Store } from '../../src/store/types.ts';
 import type { Source } from '../../src/weights/source.ts';
 import { type Behaviour, type FileServer, type Request, serve } from '../weights/file-server.ts';
 import { commitOf, type HubBehaviour, type HubServer, serveHub } from '../weights/hub-server.ts';
-import { checkpointFiles, fillStore, randomFrom } from './checkpoint-files.ts';
+import { checkpointFiles, type Files, type LoadHooks, loadFiles, randomFrom } from './checkpoint-files.ts';
 
 const CHUNK_BYTES = 16 * 1024;
 const NAME = 'org/model';
@@ -44,6 +44,10 @@ async function startFolder(behaviour: Behaviour = {}, of = files): Promise<FileS
   const server = await serve(of, behaviour);
   servers.push(server);
   return server;
+}
+
+async function fillStore(source: Source, wanted: Files, hooks: LoadHooks = {}): Promise<void> {
+  await loadFiles(source, [wanted], hooks);
 }
 
 const fromHub = ({ hub }: HubServer, store = openStore(), name = NAME): Source =>
@@ -172,7 +176,7 @@ describe(`a store (seed ${seed})`, () => {
     expect(stored).toBeGreaterThan(50_000);
     const before = hub.cdn.sentBytes();
     const reports: number[] = [];
-    await fillStore(fromHub(hub), files, ({ loadedBytes }) => reports.push(loadedBytes));
+    await fillStore(fromHub(hub), files, { onProgress: ({ loadedBytes }) => reports.push(loadedBytes) });
     // The start of each shard is read for its header before anything is downloaded.
     expect(hub.cdn.sentBytes() - before).toBeLessThanOrEqual(totalBytes - stored + 2 * 70_000);
     expect(reports[0]).toBeGreaterThan(50_000);
