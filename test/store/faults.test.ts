@@ -13,9 +13,10 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { ShaderloomError } from '../../src/errors.ts';
 import { openFolderStore } from '../../src/store/folder-store.ts';
 import type { Source } from '../../src/weights/source.ts';
-import { type Behaviour, type FileServer, type Request, serve } from '../weights/file-server.ts';
+import { type FileServer, serve } from '../weights/file-server.ts';
 import { serveHub } from '../weights/hub-server.ts';
 import { checkpointFiles, type Files, loadFiles, randomFrom, WrongBytesError } from './checkpoint-files.ts';
+import { faultsOf, pick } from './fault-behaviour.ts';
 
 const isEvery = process.env.EVERY_CASE === '1';
 const NUM_SCRIPTS = isEvery ? 200 : 24;
@@ -26,9 +27,6 @@ const MAX_SESSIONS = 4;
 const CHUNK_BYTES = 16 * 1024;
 const NAME = 'org/model';
 const seed = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31));
-
-const pick = <T>(random: () => number, values: readonly T[]): T =>
-  values[Math.floor(random() * values.length)]!;
 
 let temporary: string;
 let child: string;
@@ -63,27 +61,6 @@ interface Script {
   current(): Files;
   endFaults(): void;
   isHub: boolean;
-}
-
-/** What a server or the way to it does to some requests. */
-function faultsOf(random: () => number, isOver: () => boolean, mayCorrupt: boolean): Behaviour {
-  const chance = pick(random, [0.05, 0.15, 0.3, 0.5]);
-  const has = {
-    busy: random() < 0.6,
-    cut: random() < 0.6,
-    corrupt: mayCorrupt && random() < 0.6,
-    slow: random() < 0.2,
-  };
-  const happens = (kind: keyof typeof has) => has[kind] && !isOver() && random() < chance;
-  const isFile = ({ url }: Request) => !url.startsWith('/api/'); // nothing could tell a hub's wrong word from its right one
-  return {
-    ranges: random() < 0.85,
-    status: () => (happens('busy') ? pick(random, [429, 500, 503]) : undefined),
-    cutAfter: () => (happens('cut') ? Math.floor(random() * 60_000) : undefined),
-    corruptAt: (request, length) =>
-      isFile(request) && length > 0 && happens('corrupt') ? Math.floor(random() * length) : undefined,
-    delay: () => (happens('slow') ? 2 : 0),
-  };
 }
 
 async function startScript(random: () => number, isHub: boolean, isSlow: boolean): Promise<Script> {
