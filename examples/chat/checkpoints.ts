@@ -24,7 +24,7 @@ export const embedded: readonly [EmbeddedCheckpoint, ...EmbeddedCheckpoint[]] = 
 /** @param address a name on a hub (`org/name`), or the URL of a checkpoint's folder; checked when it is loaded */
 export function fromAddress(address: string): Checkpoint {
   const source = address.trim();
-  return { name: shortName(source), source };
+  return { name: shortName(source), source, isKept: true };
 }
 
 function shortName(address: string): string {
