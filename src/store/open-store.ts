@@ -8,6 +8,8 @@ import type { Store } from './types.ts';
 import { buffersOf, fromPlainError, type OpenMessage, type ReplyMessage } from './worker-messages.ts';
 
 const FOLDER = 'shaderloom';
+/** Chrome estimates at most so many bytes above what is used, and gives more. */
+const MUCH_ROOM = 10 * 2 ** 30;
 
 /** Settings that tests need smaller than anyone else. */
 export interface OpfsStoreInternals {
@@ -44,9 +46,9 @@ export async function openOpfsStore({ folder = FOLDER, ...settings }: OpfsStoreI
   return createStore({
     backend,
     locks: browserLocks(`shaderloom-store/${folder}`),
-    // Some browsers ask the user, who may take their time; a download need not wait for that.
     persist: async () => storage.persist?.() ?? false,
     close,
+    muchRoom: MUCH_ROOM,
     ...settings,
   });
 }

@@ -18,6 +18,8 @@ export interface StoreSettings {
   locks: Locks;
   persist(): Promise<boolean>;
   close(): void;
+  /** What `estimate` means by much room; see StoreContext. */
+  muchRoom?: number | undefined;
   /** Bytes of a chunk of new files. */
   chunkBytes?: number | undefined;
   /** How URLs are read. */
@@ -29,6 +31,7 @@ export function createStore({
   locks,
   persist,
   close,
+  muchRoom = Number.POSITIVE_INFINITY,
   chunkBytes = CHUNK_BYTES,
   reading = {},
 }: StoreSettings): Store {
@@ -51,7 +54,7 @@ export function createStore({
       if (typeof from !== 'string' && !(from instanceof URL)) return openSource(from, { hub });
       const name = parseHubName(String(from));
       const origin = name ? hubOrigin(backend, name, hub, reading) : urlOrigin(backend, from, reading);
-      return storedSource(origin, { backend, locks, chunkBytes, persist });
+      return storedSource(origin, { backend, locks, chunkBytes, muchRoom, persist });
     },
 
     async list() {

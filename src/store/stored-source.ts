@@ -29,6 +29,8 @@ export interface StoreContext {
   backend: Backend;
   locks: Locks;
   chunkBytes: number;
+  /** An estimate of this much room or more means at least as much: browsers tell no page how large the disk is. */
+  muchRoom: number;
   persist(): Promise<boolean>;
 }
 
@@ -380,12 +382,13 @@ export function storedSource(origin: Origin, context: StoreContext): Source {
   async function checkRoom(neededBytes: number): Promise<void> {
     await context.persist();
     const { quota, usage } = await backend.estimate();
-    if (quota === undefined || neededBytes <= quota - usage) return;
+    const room = Math.max(0, (quota ?? Number.POSITIVE_INFINITY) - usage);
+    if (neededBytes <= room || room >= context.muchRoom) return;
     throw new StoreFullError(
-      `${label} needs ${neededBytes} more bytes in the store, and there is room for ${Math.max(0, quota - usage)}. Delete ` +
+      `${label} needs ${neededBytes} more bytes in the store, and there is room for ${room}. Delete ` +
         'another model with store.delete(name), or load this one without a store.',
       neededBytes,
-      Math.max(0, quota - usage),
+      room,
     );
   }
 

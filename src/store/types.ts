@@ -26,7 +26,10 @@ export interface ExportedFile {
 }
 
 export interface StoreEstimate {
-  /** Bytes that this origin, or this folder, may use in all; undefined where nobody says. */
+  /**
+   * Bytes that this origin, or this folder, may use in all; undefined where nobody says. Browsers may tell a round figure
+   * (Chrome: 10 GiB above what is used) and give more, or less.
+   */
   quota: number | undefined;
   /** Bytes of it that are used, by whatever. */
   usage: number;
