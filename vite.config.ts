@@ -138,6 +138,7 @@ export default defineConfig({
           // loading, stopping, speculation and broken checkpoints is the page tests' affair.
           exclude: [
             'test/engine/{debug,experts,load,speculate}.gpu.test.ts',
+            'test/store/load.gpu.test.ts', // in a folder of Node
             ...(everyCase ? [] : longInPages),
           ],
           browser: {

@@ -1,6 +1,7 @@
 /**
  * @file Files in the origin private file system, through synchronous access handles: in a worker only. A handle is open for
- * one operation and under a lock, since a second one on the same file, in whatever tab, would be refused.
+ * one operation and under a lock, since a second one on the same file, in whatever tab, would be refused. Nothing is flushed: what
+ * a power cut takes is missed when it is read, and downloaded again.
  */
 import { StoreFullError, StoreUnavailableError } from '../errors.ts';
 import type { Disk } from './disk.ts';
@@ -11,7 +12,6 @@ interface SyncAccessHandle {
   read(buffer: Uint8Array, options: { at: number }): number;
   write(buffer: Uint8Array, options: { at: number }): number;
   truncate(size: number): void;
-  flush(): void;
   close(): void;
 }
 
@@ -147,7 +147,6 @@ function writeAll(file: SyncAccessHandle, bytes: Uint8Array, at: number): void {
     if (numBytes === 0) throw new DOMException('nothing more is written', 'QuotaExceededError');
     done += numBytes;
   }
-  file.flush();
 }
 
 function isNamed(error: unknown, name: string): boolean {

@@ -122,7 +122,7 @@ describe(`the store of a page (seed ${seed})`, () => {
     // A browser gives a file that is written room in steps of a megabyte.
     const shards = ['model-00001-of-00002.safetensors', 'model-00002-of-00002.safetensors'];
     const large = new Map(
-      [...files].map(([name, bytes]) => [name, repeat(bytes, shards.includes(name) ? 20 : 1)]),
+      [...files].map(([name, bytes]) => [name, repeat(bytes, shards.includes(name) ? 12 : 1)]),
     );
     const shardBytes = shards.reduce((sum, name) => sum + large.get(name)!.length, 0);
     const hub = await startHub(large);
