@@ -4,7 +4,7 @@ import type { StoredModel } from '../../src/store/types.ts';
 import { loadFiles } from './checkpoint-files.ts';
 
 const FOLDER = 'shaderloom-test';
-const CHUNK_BYTES = 16 * 1024;
+const CHUNK_BYTES = 48 * 1024;
 
 export interface LoadRequest {
   name: string;
