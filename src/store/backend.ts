@@ -191,7 +191,7 @@ export function createBackend(disk: Disk, createHasher: CreateHasher): Backend {
 
   async function summarise(id: string): Promise<ModelSummary | undefined> {
     const model = await readModel(id);
-    if (!model) return undefined;
+    if (!model || model.files.size === 0) return undefined;
     let storedBytes = 0;
     let totalBytes = 0;
     let isWhole = model.isComplete;

@@ -28,6 +28,8 @@ const NO_COMMIT = 'none';
 /** What was asked for. Nothing is read, and no error of a server thrown, before `open`. */
 export interface Origin {
   label: string;
+  /** Whether names of files can be had. */
+  isListed: boolean;
   open(options: ReadOptions): Promise<Snapshot>;
 }
 
@@ -40,18 +42,18 @@ async function openSnapshot(
 ): Promise<Snapshot> {
   const id = await sha256(`${key}@${revision ?? ''}`);
   const path = `models/${id}`;
-  let state = readModelState((await backend.readLog(path)) as ModelRecord[]);
-  if (!state) {
-    const head: ModelRecord = { model: { name, revision } };
-    await backend.appendLog(path, [head]);
-    state = readModelState([head])!;
-  }
+  const head: ModelRecord = { model: { name, revision } };
+  const known = readModelState((await backend.readLog(path)) as ModelRecord[]);
+  const state = known ?? readModelState([head])!;
+  let isNew = known === undefined;
   return {
     id,
     upstream,
     state,
     async record(...records) {
-      await backend.appendLog(path, records);
+      // A log begins when there is something to say: a mistyped name leaves none.
+      await backend.appendLog(path, isNew ? [head, ...records] : records);
+      isNew = false;
       for (const record of records) applyModelRecord(state, record);
     },
   };
@@ -62,7 +64,11 @@ export function urlOrigin(backend: Backend, base: string | URL, reading: UrlRead
   const upstream = urlSource(base, reading);
   const { label } = upstream;
   const name = label.replace(/\?…$/, '');
-  return { label, open: () => openSnapshot(backend, `url:${name}`, name, undefined, upstream) };
+  return {
+    label,
+    isListed: false,
+    open: () => openSnapshot(backend, `url:${name}`, name, undefined, upstream),
+  };
 }
 
 export function hubOrigin(
@@ -100,6 +106,7 @@ export function hubOrigin(
 
   return {
     label,
+    isListed: true,
     async open(options) {
       if (name.hub === 'hf' && isCommit(revision)) {
         return withListing(await openAt(revision), () => readListing(name, repository, revision, options));

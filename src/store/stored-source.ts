@@ -442,7 +442,14 @@ export function storedSource(origin: Origin, context: StoreContext): Source {
       ),
 
     prepare: (files, options = {}) => inStore(options, () => prepare(files, options)),
+
+    ...(origin.isListed ? { list } : {}),
   };
+
+  async function list(options: ReadOptions = {}): Promise<string[]> {
+    const { listing, files } = (await openOnce(options)).state;
+    return listing ? Object.keys(listing.files) : [...files.keys()];
+  }
 
   /** Keeps the store's lock from the first byte to the last. */
   function heldReader(reader: RangeReader, options: ReadOptions): RangeReader {

@@ -47,7 +47,7 @@ export interface StoreSourceOptions {
 export interface Store {
   /**
    * The checkpoint behind a name or URL, kept here from the first read on. A file's bytes come out only after the whole file
-   * is here and verified. Files and folders that the user gave, and sources, are passed through: they are local already.
+   * is here and verified; the header of a shard comes before, and is compared with the verified file before its first byte streams. Files and folders that the user gave, and sources, are passed through: they are local already.
    */
   source(from: SourceLike, options?: StoreSourceOptions): Source;
   /** What is kept, the most recently used first. */

@@ -327,6 +327,17 @@ describe(`a store (seed ${seed})`, () => {
     expect(hub.cdn.sentBytes()).toBeLessThan(totalBytes + 4 * 70_000);
   });
 
+  test('lists the files of a hub, and nothing of a name that it does not have', async () => {
+    const hub = await startHub();
+    const store = openStore();
+    expect((await fromHub(hub, store).list!()).sort()).toEqual([...files.keys()].sort());
+    await expect(fromHub(hub, store, 'org/typo').readFile('config.json')).rejects.toThrow(
+      /no such repository/,
+    );
+    expect(await store.source(`${hub.cdn.url}/org/model/main/`).readFile('none')).toBeUndefined();
+    expect(await store.list()).toEqual([]);
+  });
+
   test('passes local sources through', () => {
     const source: Source = {
       label: 'mine',
