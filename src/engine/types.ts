@@ -1,4 +1,6 @@
 /** @file The types that apps see of loading and generating: options, usage, what a model is. No behaviour. */
+
+import type { Store } from '../store/types.ts';
 import type { ConversionError } from '../weights/convert.ts';
 import type { HubOptions } from '../weights/hub.ts';
 import type { WantedFormat } from '../weights/resolve.ts';
@@ -8,8 +10,11 @@ export type { HubOptions } from '../weights/hub.ts';
 export type { WantedFormat } from '../weights/resolve.ts';
 
 export interface LoadProgress {
-  /** `config`: small files and headers; `weights`: shards stream to the GPU; `compile`: kernels; `ready`. */
-  phase: 'config' | 'weights' | 'compile' | 'ready';
+  /**
+   * `config`: small files and headers; `download`: shards come into the store, if there is one and they are not there yet;
+   * `weights`: shards stream to the GPU; `compile`: kernels; `ready`.
+   */
+  phase: 'config' | 'download' | 'weights' | 'compile' | 'ready';
   loadedBytes: number;
   totalBytes: number;
   loadedTensors: number;
@@ -61,6 +66,8 @@ export interface LoadOptions {
   gpu?: GPU;
   /** Token and mirror for names on Hugging Face. */
   hub?: HubOptions;
+  /** Keeps what is downloaded, verified, for the next time: `openStore()`, or `folderStore(path)` of shaderloom/node. */
+  store?: Store;
   onProgress?: (progress: LoadProgress) => void;
   signal?: AbortSignal;
   debug?: DebugFlags;

@@ -3,6 +3,7 @@
  * sources share. It knows files and byte ranges; it must not know tensors, formats or the GPU.
  */
 import { SourceError } from '../errors.ts';
+import type { LoadProgress } from './progress.ts';
 
 /** Bytes [begin, end) of a file. */
 export interface ByteRange {
@@ -16,6 +17,8 @@ export interface FileStart {
   bytes: Uint8Array;
   /** Size of the file in bytes; undefined where the server does not say it reliably. */
   size: number | undefined;
+  /** The server's ETag, where it has one that tells versions of the file apart. */
+  etag?: string | undefined;
 }
 
 export interface ReadOptions {
@@ -47,6 +50,19 @@ export interface Source {
   stream(name: string, ranges: readonly ByteRange[], options?: ReadOptions): AsyncIterable<Uint8Array>;
   /** Names of the files, for sources that can list them. */
   list?(options?: ReadOptions): Promise<string[]>;
+  /** What is to be done before any of these files is streamed, for sources that keep them: downloads and verifies them. */
+  prepare?(files: readonly FileExtent[], options?: PrepareOptions): Promise<void>;
+}
+
+/** A file that will be streamed. */
+export interface FileExtent {
+  name: string;
+  /** At least so many bytes must be in it. */
+  bytes: number;
+}
+
+export interface PrepareOptions extends ReadOptions {
+  onProgress?: ((progress: LoadProgress) => void) | undefined;
 }
 
 /** Whether a name stays inside the checkpoint's folder: relative, no `..`, nothing a file system or URL reads otherwise. */

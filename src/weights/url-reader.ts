@@ -58,6 +58,7 @@ interface Answer {
   isWhole: boolean;
   /** Size of the file, where a Content-Range tells. */
   size: number | undefined;
+  etag: string | undefined;
 }
 
 /** A range request was answered with the whole file. */
@@ -114,9 +115,9 @@ export function createUrlReader(settings: UrlReaderOptions): UrlReader {
       cursor = body;
       const size = checkResponse(response, url, range, explain);
       if (size !== 'missing') {
-        checkUnchanged(url, response, size);
         return {
           size,
+          etag: checkUnchanged(url, response, size),
           isWhole: response.status === 200,
           cursor: {
             get position() {
@@ -136,11 +137,13 @@ export function createUrlReader(settings: UrlReaderOptions): UrlReader {
   }
 
   /** Sizes and strong ETags must stay what they were. Other encodings of the same file have ETags of their own. */
-  function checkUnchanged(url: URL, { headers }: Response, size: number | undefined): void {
-    const etag = headers.get('etag');
-    const isTelling = etag !== null && !etag.startsWith('W/') && !headers.has('content-encoding');
+  function checkUnchanged(url: URL, { headers }: Response, size: number | undefined): string | undefined {
+    const found = headers.get('etag');
+    const isTelling = found !== null && !found.startsWith('W/') && !headers.has('content-encoding');
+    const etag = isTelling ? found : undefined;
     checkSame(url, 'size', size?.toString());
-    checkSame(url, 'ETag', isTelling ? etag : undefined);
+    checkSame(url, 'ETag', etag);
+    return etag;
   }
 
   function checkSame(url: URL, what: 'size' | 'ETag', now: string | undefined): void {
@@ -190,7 +193,7 @@ export function createUrlReader(settings: UrlReaderOptions): UrlReader {
         const before = length;
         const isDone = await readAnswer(answer).finally(answer.cursor.close);
         const size = answer.size ?? (answer.isWhole && length < maxBytes ? length : undefined);
-        if (isDone) return { bytes: concatenate(chunks), size };
+        if (isDone) return { bytes: concatenate(chunks), size, etag: answer.etag };
         if (length === before)
           throw new TemporaryError(`${shownUrl(url)}: nothing came after byte ${length}.`);
       } catch (error) {
