@@ -145,6 +145,7 @@ function describe(
     architecture: spec.family.architectures[0]!,
     contextLength: sessionOptions.capacity,
     weightBytes: weights.bytes,
+    load: weights.report,
     conversionErrors: weights.conversionErrors,
     activeWeightBytesPerToken: activeWeightBytes(plans.decode),
     kvBytes: cacheTensors(plans).reduce((sum, t) => sum + tensorBytes(t), 0),

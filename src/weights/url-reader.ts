@@ -174,7 +174,7 @@ export function createUrlReader(settings: UrlReaderOptions): UrlReader {
       while (length < maxBytes) {
         const chunk = await read(url, options, answer.cursor, length, maxBytes);
         if (!chunk) break;
-        chunks.push(chunk);
+        chunks.push(chunk.slice());
         length += chunk.length;
         retries.progressed();
       }
