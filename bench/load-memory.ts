@@ -102,9 +102,10 @@ function print(
     `  outside: RAM grew by ${mebibytes(all.peakBytes)} at most: ${mebibytes(outsideOverFinal)} above the weights ` +
       `(reported: heap + GPU above = ${mebibytes(reportedOverFinal)}); heap of the debugger ${mebibytes(heapPeakBytes)}`,
   );
-  for (const { name, startBytes, peakBytes, finalBytes } of processes) {
+  for (const { name, startBytes, peakBytes, finalBytes, sharedPeakBytes } of processes) {
+    if (peakBytes < MIB) continue;
     console.log(
-      `    ${name}: from ${mebibytes(startBytes)}, +${mebibytes(peakBytes)} at most, +${mebibytes(finalBytes)} at the end`,
+      `    ${name}: from ${mebibytes(startBytes)}, +${mebibytes(peakBytes)} at most, +${mebibytes(finalBytes)} at the end; shared +${mebibytes(sharedPeakBytes)} at most`,
     );
   }
   for (const [what, isMet] of checks) console.log(`  ${isMet ? 'met   ' : 'MISSED'} ${what}`);

@@ -59,7 +59,10 @@ function answer(child: ChildProcess, onCompile?: () => void): Promise<unknown> {
       reject(new Error(`the loading process ended with ${code}`));
     };
     const onMessage = (message: ProcessMessage): void => {
-      if (message.kind === 'compile') return onCompile?.();
+      if (message.kind === 'compile') {
+        onCompile?.();
+        return;
+      }
       end();
       if (message.kind === 'failed') reject(new Error(message.message));
       else resolve(message.kind === 'done' ? message.result : undefined);
@@ -71,7 +74,7 @@ function answer(child: ChildProcess, onCompile?: () => void): Promise<unknown> {
 
 export async function startChromePlace(): Promise<Place> {
   const pageTest = await startPageTest();
-  const { page, errors } = await pageTest.open('/examples/models/tiny-qwen3/config.json');
+  const { page } = await pageTest.open('/examples/models/tiny-qwen3/config.json');
   let onCompileNow: (() => void) | undefined;
   await page.exposeFunction('tellCompile', () => onCompileNow?.());
   await page.addScriptTag({ type: 'module', url: '/bench/load-page.ts' });
@@ -99,7 +102,6 @@ export async function startChromePlace(): Promise<Place> {
       return usedSize + backingStorageSize;
     },
     async close() {
-      for (const error of errors) console.error(error);
       await pageTest.close();
     },
   };

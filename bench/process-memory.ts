@@ -2,54 +2,62 @@
 import { readFile } from 'node:fs/promises';
 import { setTimeout } from 'node:timers/promises';
 
-/** Bytes of the memory that a process has in RAM, without files that it maps. */
-async function residentBytes(pid: number): Promise<number> {
-  const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '');
-  const kibibytes = (name: string): number =>
-    Number(new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(status)?.[1] ?? 0);
-  return (kibibytes('RssAnon') + kibibytes('RssShmem')) * 1024;
+/** Memory that is a process's own, and its part of what it shares with others; without files that it maps. */
+interface Memory {
+  own: number;
+  shared: number;
 }
 
+/** Nothing where there is no such process any more. */
+async function memoryOf(pid: number): Promise<Memory> {
+  const text = await readFile(`/proc/${pid}/smaps_rollup`, 'utf8').catch(() => '');
+  const bytes = (name: string): number =>
+    1024 * Number(new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(text)?.[1] ?? 0);
+  return { own: bytes('Pss_Anon'), shared: bytes('Pss_Shmem') };
+}
+
+/** Bytes in RAM above the start. */
 export interface Growth {
   name: string;
   startBytes: number;
-  /** Most bytes above the start, and bytes above the start at the end. */
   peakBytes: number;
   finalBytes: number;
+  /** The most that the part of shared memory grew by. */
+  sharedPeakBytes: number;
 }
 
 export interface MemoryWatch {
   end(): Promise<{ processes: Growth[]; all: Growth }>;
 }
 
-const INTERVAL_MS = 10;
+const INTERVAL_MS = 25;
 
 /** Samples processes one by one and in sum until `end`. */
 export async function watchMemory(processes: readonly { name: string; pid: number }[]): Promise<MemoryWatch> {
-  const sample = (): Promise<number[]> => Promise.all(processes.map(({ pid }) => residentBytes(pid)));
-  const total = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
+  const sample = async (): Promise<Memory[]> => {
+    const each = await Promise.all(processes.map(({ pid }) => memoryOf(pid)));
+    const total = (pick: (memory: Memory) => number): number => each.reduce((sum, one) => sum + pick(one), 0);
+    return [...each, { own: total(({ own }) => own), shared: total(({ shared }) => shared) }];
+  };
   const start = await sample();
-  const growth = (name: string, startBytes: number): Growth => ({
-    name,
-    startBytes,
-    peakBytes: 0,
-    finalBytes: 0,
-  });
-  const each = processes.map(({ name }, i) => growth(name, start[i]!));
-  const all = growth('all', total(start));
-  const note = (one: Growth, bytes: number): void => {
-    one.finalBytes = bytes - one.startBytes;
-    one.peakBytes = Math.max(one.peakBytes, one.finalBytes);
-  };
+  const growths = [...processes.map(({ name }) => name), 'all'].map(
+    (name, i): Growth => ({
+      name,
+      startBytes: start[i]!.own + start[i]!.shared,
+      peakBytes: 0,
+      finalBytes: 0,
+      sharedPeakBytes: 0,
+    }),
+  );
   let isOver = false;
-  const take = async (): Promise<void> => {
-    const values = await sample();
-    for (const [i, one] of each.entries()) note(one, values[i]!);
-    note(all, total(values));
-  };
   const sampling = (async () => {
     while (!isOver) {
-      await take();
+      for (const [i, { own, shared }] of (await sample()).entries()) {
+        const growth = growths[i]!;
+        growth.finalBytes = own + shared - growth.startBytes;
+        growth.peakBytes = Math.max(growth.peakBytes, growth.finalBytes);
+        growth.sharedPeakBytes = Math.max(growth.sharedPeakBytes, shared - start[i]!.shared);
+      }
       await setTimeout(INTERVAL_MS);
     }
   })();
@@ -57,7 +65,7 @@ export async function watchMemory(processes: readonly { name: string; pid: numbe
     async end() {
       isOver = true;
       await sampling;
-      return { processes: each, all };
+      return { processes: growths.slice(0, -1), all: growths.at(-1)! };
     },
   };
 }
