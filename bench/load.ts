@@ -110,18 +110,25 @@ try {
   const small = join(temporary, 'small');
   await writeSyntheticCheckpoint(small, { bytes: 32 << 20 });
   const [url, smallUrl] = [await serveFolder(directory), await serveFolder(small)];
+  const shards = await shardNames(directory);
   const formats = options.weights.split(',');
   place = await (options.chrome ? startChromePlace() : startNodePlace());
   for (const format of formats) await place.load({ kind: 'load', url: smallUrl, weights: wanted(format) });
   const figures = [];
   if (options.memory) {
     for (const format of formats) {
-      const { isWithin, ...figure } = await measureMemory(place, url, format, wanted(format));
+      const { isWithin, ...figure } = await measureMemory(
+        place,
+        url,
+        `${url}/${shards[0]}`,
+        format,
+        wanted(format),
+      );
       figures.push(figure);
       if (!isWithin) process.exitCode = 1;
     }
   } else {
-    figures.push(...(await measureSpeed(place, url, await shardNames(directory), formats)));
+    figures.push(...(await measureSpeed(place, url, shards, formats)));
   }
   if (options.json)
     await writeFile(options.json, `${JSON.stringify({ place: place.name, figures }, null, 2)}\n`);

@@ -137,7 +137,7 @@ export interface Cursor {
 }
 
 /** What is read at once where a stream fills a buffer that it is given. */
-const READ_BYTES = 512 * 1024;
+const READ_BYTES = 256 * 1024;
 
 /**
  * Reads a stream, where it can into one buffer again and again: a browser then has half the work, and no garbage that
