@@ -52,7 +52,7 @@ const ROOMS: readonly Room[] = [
   { path: 'examples/cli/plan.ts', imports: ['src/'] },
   { path: 'examples/', imports: ['src/index.ts', 'src/node.ts'] },
   { path: 'bench/kernel', imports: ['bench/', 'src/', 'kernels/'] },
-  { path: 'bench/load', imports: ['bench/', 'src/index.ts', 'src/node.ts', 'test/page.ts'] },
+  { path: 'bench/load', imports: ['bench/', 'src/index.ts', 'src/node.ts', 'scripts/', 'test/page.ts'] },
   { path: 'bench/tokenizer', imports: ['bench/', 'tokenizer/'] },
   { path: 'bench/', imports: ['src/index.ts', 'src/node.ts', 'examples/models/'] },
 ];
