@@ -5,6 +5,7 @@
 import { copyFile, mkdir, open, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { seededRandom } from './mixed-text.ts';
+import { normalBlock } from './random-checkpoint.ts';
 
 export interface SyntheticOptions {
   /** The weights have at least so many bytes, and less than a layer more. */
@@ -31,10 +32,13 @@ const TOKENIZER = join(import.meta.dirname, '../examples/models/tiny-qwen3');
 /** Sizes of models of whole GiB (an embedding of 622 MB), and of small ones for tests. */
 const LARGE = { hidden: 2048, intermediate: 16384, heads: 16, kvHeads: 8, headDim: 128, vocab: 151_936 };
 const SMALL = { hidden: 256, intermediate: 1536, heads: 4, kvHeads: 2, headDim: 64, vocab: 8192 };
-/** Values that are written again and again, from another place for each tensor; odd, so that rows are not alike. */
-const NUM_VALUES = (1 << 22) - 3;
-
 type Sizes = typeof LARGE;
+
+/** Bytes that are written again and again, from another place for each tensor. */
+interface Values {
+  matrix: Uint8Array;
+  vector: Uint8Array;
+}
 
 /** Writes config, tokenizer, index and shards into a folder, which is made when it is not there. */
 export async function writeSyntheticCheckpoint(
@@ -46,13 +50,13 @@ export async function writeSyntheticCheckpoint(
   const weightBytes = sum(tensors.map(bytesOf));
   await mkdir(directory, { recursive: true });
   const random = seededRandom(seed);
-  const noise = randomBfloat16(random);
+  const values: Values = { matrix: normalBlock(0, 0.02), vector: normalBlock(1, 0.1) };
   const groups = intoShards(tensors, weightBytes / NUM_SHARDS);
   const shards = groups.map(
     (_, i) => `model-${fiveDigits(i + 1)}-of-${fiveDigits(groups.length)}.safetensors`,
   );
   for (const [i, group] of groups.entries()) {
-    await writeShard(join(directory, shards[i]!), group, noise, random);
+    await writeShard(join(directory, shards[i]!), group, values, random);
   }
   const entries = groups.flatMap((group, i) => group.map(({ name }) => [name, shards[i]!]));
   const numLayers = tensors.filter(({ name }) => name.endsWith('.down_proj.weight')).length;
@@ -119,18 +123,6 @@ const configOf = (sizes: Sizes, numLayers: number): object => ({
   vocab_size: sizes.vocab,
 });
 
-/** Normally distributed with a deviation of 0.02, as weights begin. */
-function randomBfloat16(random: () => number): Uint16Array {
-  const values = new Float32Array(NUM_VALUES);
-  for (let i = 0; i < NUM_VALUES; i += 2) {
-    const radius = 0.02 * Math.sqrt(-2 * Math.log(1 - random()));
-    const angle = 2 * Math.PI * random();
-    values[i] = radius * Math.cos(angle);
-    values[i + 1] = radius * Math.sin(angle);
-  }
-  return Uint16Array.from(new Uint32Array(values.buffer), (bits) => bits >>> 16);
-}
-
 /** Groups of neighbours that have about `shardBytes` each. */
 function intoShards(tensors: readonly Tensor[], shardBytes: number): Tensor[][] {
   const groups: Tensor[][] = [[]];
@@ -149,7 +141,7 @@ function intoShards(tensors: readonly Tensor[], shardBytes: number): Tensor[][] 
 async function writeShard(
   path: string,
   tensors: readonly Tensor[],
-  noise: Uint16Array,
+  { matrix, vector }: Values,
   random: () => number,
 ): Promise<void> {
   let end = 0;
@@ -168,12 +160,13 @@ async function writeShard(
     await file.write(length);
     await file.write(json);
     for (const tensor of tensors) {
-      let at = Math.floor(random() * NUM_VALUES);
-      for (let left = bytesOf(tensor) / 2; left > 0; ) {
-        const values = noise.subarray(at, Math.min(NUM_VALUES, at + left));
-        await file.write(values);
-        left -= values.length;
-        at = (at + values.length) % NUM_VALUES;
+      const block = tensor.shape.length === 1 ? vector : matrix;
+      let at = 2 * Math.floor((random() * block.length) / 2);
+      for (let left = bytesOf(tensor); left > 0; ) {
+        const piece = block.subarray(at, at + left);
+        await file.write(piece);
+        left -= piece.length;
+        at = (at + piece.length) % block.length;
       }
     }
   } finally {

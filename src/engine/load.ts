@@ -16,7 +16,7 @@ export type { SourceLike } from '../weights/open-source.ts';
 
 import { convertedFormats } from '../weights/convert.ts';
 import { checkpointResolver } from '../weights/resolve.ts';
-import { type GpuWeights, uploadWeights } from '../weights/upload.ts';
+import { type UploadedWeights, uploadWeights } from '../weights/upload.ts';
 import { executorBytes } from './executor.ts';
 import { samplingDefaults, stopTokensOf } from './generation-config.ts';
 import { MAX_DRAFTS, type ModelSpec, type Plans, recordPrograms } from './recording.ts';
@@ -138,7 +138,7 @@ export async function startModel(opened: OpenedModel, options: LoadOptions = {})
 function describe(
   gpu: GpuContext,
   { checkpoint, spec, plans, sessionOptions }: OpenedModel,
-  weights: GpuWeights,
+  weights: UploadedWeights,
 ): ModelInfo {
   const { activationBytes } = executorBytes(everyPlan(plans));
   return {

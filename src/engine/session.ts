@@ -11,7 +11,7 @@ import type { ExecutorOptions } from './executor.ts';
 import { type Inspected, runInspection } from './inspect.ts';
 import { type ModelSpec, type Plans, recordInspection } from './recording.ts';
 import { createProposer, type Proposer, speculate } from './speculate.ts';
-import { createSteps } from './steps.ts';
+import { createSteps, type Steps } from './steps.ts';
 import type { Speculation } from './types.ts';
 
 export type { Inspected } from './inspect.ts';
@@ -54,8 +54,8 @@ export interface Session {
   inspect(ids: readonly number[], names: readonly string[], rows: number): Promise<Map<string, Inspected>>;
   /** The assembled WGSL of every kernel, each under its label. */
   kernelCode(): string[];
-  /** Totals since the session began. */
-  readonly counts: { submits: number; dispatches: number; readbacks: number };
+  /** Totals since the session began, and the most bytes that GPU buffers ever took. */
+  readonly counts: Steps['counts'] & { submits: number; dispatches: number; gpuPeakBytes: number };
   dispose(): void;
 }
 
@@ -211,7 +211,7 @@ export async function createSession(
     generate,
     inspect,
     get counts() {
-      return { ...executor.counts, readbacks: steps.numReadbacks };
+      return { ...executor.counts, ...steps.counts, gpuPeakBytes: gpu.buffers.memory.peakBytes };
     },
     kernelCode() {
       const byCode = new Map(executor.dispatches().map((d) => [d.code, d.label]));

@@ -46,7 +46,12 @@ export interface Steps {
   readonly depth: number;
   /** The program of a step of one row that samples. */
   readonly single: ProgramName;
-  readonly numReadbacks: number;
+  /** Totals so far; `hostMilliseconds` is what submitting steps that sample took of the host's thread. */
+  readonly counts: {
+    readonly readbacks: number;
+    readonly readbackBytes: number;
+    readonly hostMilliseconds: number;
+  };
   /** Writes what the sampler reads at the start of a generation. */
   writeSampling(
     ids: readonly number[],
@@ -83,9 +88,10 @@ export async function createSteps(
   );
   const depth = gpu.info.isFallback ? 1 : STEPS_IN_FLIGHT;
   const maxResults = speculate ? 1 + MAX_DRAFTS[speculate] : 1;
-  const ring = createReadbackRing(gpu.buffers, 4 * NUM_RESULT_WORDS * maxResults, depth + 1);
+  const resultBytes = 4 * NUM_RESULT_WORDS * maxResults;
+  const ring = createReadbackRing(gpu.buffers, resultBytes, depth + 1);
   const result = executor.session('result');
-  let numReadbacks = 0;
+  const counts = { readbacks: 0, readbackBytes: 0, hostMilliseconds: 0 };
 
   const write = (name: string, words: GPUAllowSharedBufferSource): void =>
     device.queue.writeBuffer(executor.session(name), 0, words);
@@ -115,9 +121,7 @@ export async function createSteps(
     cache: { ids: [], numDrafted: 0 },
     depth,
     single,
-    get numReadbacks() {
-      return numReadbacks;
-    },
+    counts,
     writeSampling(ids, sampling, bias) {
       const hasBias = Object.keys(bias).length > 0;
       write('sampling', packSampling(sampling, { hasBias }));
@@ -130,6 +134,7 @@ export async function createSteps(
       executor.submit(name, { rows: input.rows, position: input.position }, { until });
     },
     sample(name, input) {
+      const began = performance.now();
       writeStep(name, input);
       const { rows, position } = input;
       const read = executor.submit(
@@ -138,11 +143,13 @@ export async function createSteps(
         { after: (encoder) => ring.copy(encoder, result) },
       );
       const tokens = read().then((words) => {
-        numReadbacks++;
+        counts.readbacks++;
+        counts.readbackBytes += resultBytes;
         return unpack(words, name === 'verify' ? rows : 1);
       });
       // A failure is reported to whoever awaits the tokens, not as an unhandled rejection before that.
       tokens.catch(() => {});
+      counts.hostMilliseconds += performance.now() - began;
       return tokens;
     },
     dispose() {

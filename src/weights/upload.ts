@@ -24,9 +24,12 @@ export interface GpuWeights {
   readonly bytes: number;
   /** Of weights that were converted while they loaded. */
   readonly conversionErrors: readonly ConversionError[];
-  readonly report: LoadReport;
   /** Releases every buffer. */
   dispose(): void;
+}
+
+export interface UploadedWeights extends GpuWeights {
+  readonly report: LoadReport;
 }
 
 export interface UploadOptions {
@@ -44,7 +47,7 @@ export async function uploadWeights(
   checkpoint: Pick<Checkpoint, 'config' | 'source' | 'tensors'>,
   weights: Iterable<Weight>,
   { signal, onProgress, chunkBytes = CHUNK_BYTES }: UploadOptions = {},
-): Promise<GpuWeights> {
+): Promise<UploadedWeights> {
   const gauge = createLoadGauge(gpu.buffers);
   const parts = new Map<string, WeightBuffers>();
   const places = new Map<string, Place[]>();

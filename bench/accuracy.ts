@@ -1,0 +1,160 @@
+/**
+ * @file `npm run bench:accuracy [-- --model DIR ...] [--weights bf16,int8,int4] [--prompts N]`: how many held-out prompts the embedded models
+ * answer rightly with their weights as published and quantised while they load, and what the loader says was lost. The prompts are the
+ * first of each kind that the models' recorded accuracy was measured with, made by their training scripts; greedy decoding, all
+ * else in f32.
+ */
+import { readFile } from 'node:fs/promises';
+import { basename } from 'node:path';
+import { parseArgs } from 'node:util';
+import { loadModel, type Model, type WantedFormat } from '../src/index.ts';
+import { folder, gpu } from '../src/node.ts';
+
+interface Prompt {
+  task: string;
+  mode: string;
+  /** Token ids. */
+  prompt: number[];
+  expected: string;
+  /** A story is right when it has the form and so many sentences. */
+  story?: { pattern: string; sentences: number };
+}
+
+const EMBEDDED = ['tiny-qwen3', 'tiny-qwen3-moe', 'tiny-deepseek-v3'].map(
+  (name) => new URL(`../examples/models/${name}/`, import.meta.url).pathname,
+);
+const END = '<|im_end|>';
+const MAX_TOKENS = 160;
+
+const { values } = parseArgs({
+  options: {
+    model: { type: 'string', multiple: true, default: EMBEDDED },
+    weights: { type: 'string', default: 'bf16,int8,int4' },
+    prompts: { type: 'string', default: '336' },
+  },
+});
+const wanted = values.weights.split(',') as WantedFormat[];
+const prompts = (
+  JSON.parse(await readFile(new URL('accuracy-prompts.json', import.meta.url), 'utf8')) as Prompt[]
+).slice(0, Number(values.prompts));
+
+interface Row {
+  model: string;
+  weights: string;
+  right: boolean[];
+  megabytes: number;
+  errors: Model['info']['conversionErrors'];
+}
+const rows: Row[] = [];
+for (const path of values.model) {
+  for (const weights of wanted) rows.push(await measure(path, weights));
+}
+console.log(table());
+
+async function measure(path: string, weights: WantedFormat): Promise<Row> {
+  const model = await loadModel(folder(path), {
+    gpu: await gpu(),
+    precision: 'f32',
+    contextLength: 2048,
+    weights,
+  });
+  try {
+    const right: boolean[] = [];
+    for (const prompt of prompts) {
+      right.push(isRight(prompt, await answer(model, prompt)));
+      if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${basename(path)} ${weights} ${right.length}`);
+    }
+    const { weightBytes, conversionErrors } = model.info;
+    const row = {
+      model: basename(path),
+      weights,
+      right,
+      megabytes: weightBytes / 1e6,
+      errors: conversionErrors,
+    };
+    console.error(
+      `${process.stderr.isTTY ? '\r\x1b[K' : ''}${row.model} ${weights}: ${count(right)} of ${right.length}`,
+    );
+    return row;
+  } finally {
+    model.dispose();
+  }
+}
+
+async function answer(model: Model, { prompt }: Prompt): Promise<string> {
+  const generation = model.generate(prompt, { temperature: 0, maxTokens: MAX_TOKENS });
+  let next = await generation.next();
+  while (!next.done) next = await generation.next();
+  return model.tokenizer.decode(next.value.ids);
+}
+
+/** The answer behind the reasoning is the expected one, and there is reasoning where there should be. */
+function isRight({ task, mode, expected, story }: Prompt, text: string): boolean {
+  if (!text.endsWith(END)) return false;
+  const mark = '\n</think>\n\n';
+  let found = text;
+  if (expected.includes('</think>')) {
+    const [reasoning, rest] = split(text, mark);
+    const isThinking = mode === 'think' || mode === 'soft_think';
+    if (rest === undefined || !reasoning.startsWith('<think>\n') || reasoning.length > 9 !== isThinking)
+      return false;
+    found = rest;
+  } else if (text.includes('think>')) return false;
+  const answer = expected.split('</think>\n\n').at(-1)!;
+  if (story) {
+    const told = found.slice(0, -END.length);
+    return new RegExp(`^(?:${story.pattern})$`).test(told) && told.split('.').length - 1 === story.sentences;
+  }
+  if (task === 'tool_call') return isSameCall(found, answer);
+  return found === answer;
+}
+
+function split(text: string, mark: string): [string, string | undefined] {
+  const at = text.indexOf(mark);
+  return at < 0 ? [text, undefined] : [text.slice(0, at), text.slice(at + mark.length)];
+}
+
+function isSameCall(found: string, answer: string): boolean {
+  const call = (text: string): string => {
+    const [, body = ''] = text.match(/<tool_call>\n(.*?)\n<\/tool_call>/s) ?? [];
+    const { name, arguments: given } = JSON.parse(body) as {
+      name: string;
+      arguments: Record<string, unknown>;
+    };
+    return JSON.stringify([name, Object.entries(given).sort(([a], [b]) => (a < b ? -1 : 1))]);
+  };
+  try {
+    return call(found) === call(answer);
+  } catch {
+    return false;
+  }
+}
+
+function count(right: readonly boolean[]): number {
+  return right.filter(Boolean).length;
+}
+
+function table(): string {
+  const lines = [
+    `${'model'.padEnd(20)}${'weights'.padEnd(9)}${'MB'.padStart(6)}${'right'.padStart(12)}${'accuracy'.padStart(10)}${'against first'.padStart(15)}   gained / lost`,
+  ];
+  for (const row of rows) {
+    const first = rows.find(({ model }) => model === row.model)!;
+    const share = (right: readonly boolean[]): number => (100 * count(right)) / right.length;
+    const gained = row.right.filter((right, i) => right && !first.right[i]).length;
+    const lost = row.right.filter((right, i) => !right && first.right[i]).length;
+    lines.push(
+      `${row.model.padEnd(20)}${row.weights.padEnd(9)}${row.megabytes.toFixed(2).padStart(6)}${`${count(row.right)} of ${row.right.length}`.padStart(12)}` +
+        `${`${share(row.right).toFixed(1)} %`.padStart(10)}${`${(share(row.right) - share(first.right)).toFixed(1)} points`.padStart(15)}   ${gained} / ${lost}`,
+    );
+  }
+  lines.push('', `${'tensors'.padEnd(44)}${'format'.padEnd(22)}mean error  largest of a group`);
+  for (const { model, errors } of rows) {
+    for (const { tensors, format, meanRelativeError, maxRelativeError } of errors) {
+      lines.push(
+        `${`${model} ${tensors.replace(/^model\./, '')}`.padEnd(44)} ${format.padEnd(22)}${(100 * meanRelativeError).toFixed(2).padStart(7)} %${(100 * maxRelativeError).toFixed(2).padStart(11)} %`,
+      );
+    }
+  }
+  return lines.join('\n');
+}

@@ -1,0 +1,168 @@
+/**
+ * @file The speed of whole models with random weights: prefill and decode at growing contexts, what a token costs besides time
+ * (dispatches, submits, readbacks, bytes, JavaScript), and memory.
+ */
+
+import { samplingParams } from '../../src/engine/generation-config.ts';
+import { openModel, type StartedModel, startModel } from '../../src/engine/load.ts';
+import type { LoadOptions, SamplingOptions } from '../../src/index.ts';
+import { randomSource } from '../random-checkpoint.ts';
+import type { Config } from './shapes.ts';
+
+export interface ContextSpeed {
+  /** Tokens in the cache when decoding begins. */
+  context: number;
+  prefillTokensPerSecond: number;
+  /** Milliseconds from the call to the first token. */
+  timeToFirstToken: number;
+  decodeTokensPerSecond: number;
+}
+
+export interface ModelSpeed {
+  shape: string;
+  weights: string;
+  loadSeconds: number;
+  /** From the weights' last byte to a session that answers. */
+  compileSeconds: number;
+  weightBytes: number;
+  kvBytes: number;
+  /** The most that all buffers took since before loading. */
+  peakBytes: number;
+  contexts: ContextSpeed[];
+  perToken: {
+    dispatches: number;
+    submits: number;
+    readbacks: number;
+    readbackBytes: number;
+    weightBytes: number;
+    /** Milliseconds of JavaScript and of the calls it makes: median. */
+    hostMilliseconds: number;
+  };
+  /** Decoding with temperature, top-k 20, top-p and penalties, over greedy decoding. */
+  sampledOverGreedy: number;
+}
+
+export interface ModelOptions {
+  shape: string;
+  config: Config;
+  weights: LoadOptions['weights'];
+  contexts: readonly number[];
+  tokens: number;
+  runs: number;
+  gpu?: GPU | undefined;
+}
+
+const GREEDY: SamplingOptions = { temperature: 0 };
+const SAMPLED: SamplingOptions = {
+  temperature: 0.8,
+  topK: 20,
+  topP: 0.95,
+  repetitionPenalty: 1.1,
+  presencePenalty: 0.5,
+};
+
+export async function measureModel(options: ModelOptions): Promise<ModelSpeed> {
+  const { shape, config, weights, contexts, tokens, runs, gpu } = options;
+  let uploaded = 0;
+  const load: LoadOptions = {
+    weights,
+    contextLength: Math.max(...contexts) + 2 * tokens + 2,
+    ...(gpu && { gpu }),
+    onProgress: ({ phase }) => {
+      if (phase === 'compile') uploaded = performance.now();
+    },
+  };
+  const began = performance.now();
+  const model = await startModel(await openModel(randomSource({ config }), load), load);
+  const ready = performance.now();
+  try {
+    const speeds: ContextSpeed[] = [];
+    for (const context of contexts) speeds.push(await measureContext(model, config, context, tokens, runs));
+    const rates = { greedy: [] as number[], sampled: [] as number[] };
+    const ids = (): number[] => randomIds(config, contexts[0]!);
+    for (let run = 0; run < runs; run++) {
+      rates.greedy.push((await answer(model, ids(), tokens, GREEDY)).decodeRate);
+      rates.sampled.push((await answer(model, ids(), tokens, SAMPLED)).decodeRate);
+    }
+    const { steps } = await answer(model, ids(), tokens, GREEDY);
+    const { info } = model;
+    return {
+      shape,
+      weights: weights ?? 'bf16',
+      loadSeconds: (uploaded - began) / 1000,
+      compileSeconds: (ready - uploaded) / 1000,
+      weightBytes: info.weightBytes,
+      kvBytes: info.kvBytes,
+      peakBytes: model.session.counts.gpuPeakBytes,
+      contexts: speeds,
+      perToken: {
+        dispatches: info.dispatchesPerToken,
+        submits: median(steps.map((step) => step.submits)),
+        readbacks: median(steps.map((step) => step.readbacks)),
+        readbackBytes: median(steps.map((step) => step.readbackBytes)),
+        weightBytes: info.activeWeightBytesPerToken,
+        hostMilliseconds: median(steps.map((step) => step.hostMilliseconds)),
+      },
+      sampledOverGreedy: median(rates.sampled) / median(rates.greedy),
+    };
+  } finally {
+    model.dispose();
+  }
+}
+
+const median = (values: readonly number[]): number => values.toSorted((a, b) => a - b)[values.length >> 1]!;
+
+function randomIds(config: Config, count: number): number[] {
+  return Array.from({ length: count }, () => Math.floor(Math.random() * (config.vocab_size as number)));
+}
+
+type Counts = StartedModel['session']['counts'];
+
+function difference(now: Counts, before: Counts): Counts {
+  const entries = Object.entries(now).map(([key, value]) => [key, value - before[key as keyof Counts]]);
+  return Object.fromEntries(entries) as Counts;
+}
+
+async function answer(model: StartedModel, ids: number[], maxTokens: number, sampling: SamplingOptions) {
+  const began = performance.now();
+  const generation = model.session.generate(ids, {
+    sampling: samplingParams({ ...sampling, seed: 1 }, model.info.samplingDefaults),
+    maxTokens,
+    accept: () => true,
+  });
+  let next = await generation.next();
+  const first = performance.now() - began;
+  const steps: Counts[] = [];
+  for (let before = model.session.counts; !next.done; ) {
+    next = await generation.next();
+    const now = model.session.counts;
+    steps.push(difference(now, before));
+    before = now;
+  }
+  const { prefillTime, decodeTime } = next.value;
+  return {
+    first,
+    /** What each token took. */
+    steps,
+    prefillRate: (1000 * ids.length) / prefillTime,
+    decodeRate: (1000 * (maxTokens - 1)) / decodeTime,
+  };
+}
+
+async function measureContext(
+  model: StartedModel,
+  config: Config,
+  context: number,
+  tokens: number,
+  runs: number,
+): Promise<ContextSpeed> {
+  const all: Awaited<ReturnType<typeof answer>>[] = [];
+  for (let run = 0; run < runs; run++)
+    all.push(await answer(model, randomIds(config, context), tokens, GREEDY));
+  return {
+    context,
+    prefillTokensPerSecond: median(all.map((a) => a.prefillRate)),
+    timeToFirstToken: median(all.map((a) => a.first)),
+    decodeTokensPerSecond: median(all.map((a) => a.decodeRate)),
+  };
+}

@@ -1,0 +1,67 @@
+/**
+ * @file `npm run bench [-- --node] [--shapes S,M] [--weights int4,bf16] [--full] [--out FILE]`: kernels as fractions of what the adapter can do, and
+ * whole models with random weights, in Chrome or in Node. Writes a JSON, and beside it a report for reading.
+ */
+import { mkdir, writeFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { parseArgs } from 'node:util';
+import { gpu } from '../../src/node.ts';
+import { startPageTest } from '../../test/page.ts';
+import { htmlReport } from './report.ts';
+import { SHAPES, type ShapeName } from './shapes.ts';
+import { runSuite, type SuiteOptions, type SuiteResult } from './suite.ts';
+
+const { values } = parseArgs({
+  options: {
+    node: { type: 'boolean', default: false },
+    /** For a real GPU: published sizes, all contexts. Without it, what a software adapter does in minutes. */
+    full: { type: 'boolean', default: false },
+    shapes: { type: 'string' },
+    weights: { type: 'string' },
+    contexts: { type: 'string' },
+    runs: { type: 'string', default: '3' },
+    out: { type: 'string' },
+  },
+});
+
+const list = (text: string | undefined): string[] | undefined => text?.split(',').filter((s) => s !== '');
+const shapes = (list(values.shapes) ??
+  (values.full ? ['qwen3-0.6b', 'qwen3-4b', 'qwen3-8b', 'qwen3-30b-a3b'] : ['deep', 'S'])) as ShapeName[];
+const unknown = shapes.find((shape) => !Object.hasOwn(SHAPES, shape));
+if (unknown !== undefined)
+  throw new Error(`--shapes ${unknown}: there are ${Object.keys(SHAPES).join(', ')}`);
+
+const options: SuiteOptions = {
+  shapes,
+  kernelShape: values.full ? 'qwen3-8b' : 'S',
+  weights: (list(values.weights) ?? ['int4']) as SuiteOptions['weights'],
+  contexts: list(values.contexts)?.map(Number) ?? (values.full ? [128, 512, 1024, 2048, 4096] : [128, 512]),
+  tokens: values.full ? 64 : 12,
+  runs: Number(values.runs),
+  kernelBytes: (values.full ? 512 : 8) * 2 ** 20,
+};
+const onLine = (line: string): void => console.log(line);
+const result = await (values.node ? inNode() : inChrome());
+const name = `${values.node ? 'node' : 'chrome'}-${result.adapter.architecture || result.adapter.vendor || 'unknown'}`;
+const out = values.out ?? new URL(`../results/${name}.json`, import.meta.url).pathname;
+await mkdir(dirname(out), { recursive: true });
+await writeFile(out, `${JSON.stringify(result, null, 1)}\n`);
+await writeFile(out.replace(/(\.json)?$/, '.html'), htmlReport(result));
+console.log(`written: ${out}, and a report beside it`);
+
+async function inNode(): Promise<SuiteResult> {
+  return runSuite(options, { gpu: await gpu(), environment: `Node ${process.version}`, onLine });
+}
+
+async function inChrome(): Promise<SuiteResult> {
+  const pageTest = await startPageTest();
+  try {
+    const { page } = await pageTest.open('/examples/models/tiny-qwen3/config.json');
+    await page.exposeFunction('tellLine', onLine);
+    await page.addScriptTag({ type: 'module', url: '/bench/speed/page.ts' });
+    await page.waitForFunction(() => 'speedBench' in window);
+    return await page.evaluate((options) => window.speedBench(options), options);
+  } finally {
+    await pageTest.close();
+  }
+}
