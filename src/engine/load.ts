@@ -17,7 +17,7 @@ export type { SourceLike } from '../weights/open-source.ts';
 import { convertedFormats } from '../weights/convert.ts';
 import { checkpointResolver } from '../weights/resolve.ts';
 import type { FileExtent } from '../weights/source.ts';
-import { type GpuWeights, uploadWeights } from '../weights/upload.ts';
+import { type UploadedWeights, uploadWeights } from '../weights/upload.ts';
 import { executorBytes } from './executor.ts';
 import { samplingDefaults, stopTokensOf } from './generation-config.ts';
 import { MAX_DRAFTS, type ModelSpec, type Plans, recordPrograms } from './recording.ts';
@@ -152,13 +152,14 @@ function fileExtents({ tensors }: Checkpoint): FileExtent[] {
 function describe(
   gpu: GpuContext,
   { checkpoint, spec, plans, sessionOptions }: OpenedModel,
-  weights: GpuWeights,
+  weights: UploadedWeights,
 ): ModelInfo {
   const { activationBytes } = executorBytes(everyPlan(plans));
   return {
     architecture: spec.family.architectures[0]!,
     contextLength: sessionOptions.capacity,
     weightBytes: weights.bytes,
+    load: weights.report,
     conversionErrors: weights.conversionErrors,
     activeWeightBytesPerToken: activeWeightBytes(plans.decode),
     kvBytes: cacheTensors(plans).reduce((sum, t) => sum + tensorBytes(t), 0),

@@ -3,10 +3,12 @@
 import type { Store } from '../store/types.ts';
 import type { ConversionError } from '../weights/convert.ts';
 import type { HubOptions } from '../weights/hub.ts';
+import type { LoadReport } from '../weights/load-gauge.ts';
 import type { WantedFormat } from '../weights/resolve.ts';
 
 export type { ConversionError } from '../weights/convert.ts';
 export type { HubOptions } from '../weights/hub.ts';
+export type { LoadReport } from '../weights/load-gauge.ts';
 export type { WantedFormat } from '../weights/resolve.ts';
 
 export interface LoadProgress {
@@ -137,6 +139,8 @@ export interface ModelInfo {
   architecture: string;
   contextLength: number;
   weightBytes: number;
+  /** Time and memory that loading the weights took. */
+  load: LoadReport;
   /** What `weights` cost in accuracy, by kind of tensor; empty when nothing was converted. */
   conversionErrors: readonly ConversionError[];
   /** Bytes of weights that one decoded token reads: less than all where experts are chosen. */

@@ -37,7 +37,7 @@ export interface UrlReaderOptions {
   retryDelay?: number | undefined;
   /** Milliseconds without a byte after which a connection counts as broken. 30,000 when not given. */
   maxSilence?: number | undefined;
-  /** Bytes of one range request of many. 8 MiB when not given. */
+  /** Bytes of one range request of many. 4 MiB when not given. */
   pieceBytes?: number | undefined;
 }
 
@@ -48,7 +48,11 @@ export interface UrlReader {
   stream(url: URL, ranges: readonly ByteRange[], options: ReadOptions): AsyncIterable<Uint8Array>;
 }
 
-const PIECE_BYTES = 8 * 1024 * 1024;
+/**
+ * Small, since Node's fetch leaves up to some 100 MiB of garbage behind, depending on when it is collected, which must stay within
+ * the bound on loading's heap together with the pieces.
+ */
+const PIECE_BYTES = 4 * 1024 * 1024;
 /** Fewer than the six connections that browsers open to a server, so that other requests get through. */
 const NUM_PIECES = 4;
 
@@ -177,7 +181,7 @@ export function createUrlReader(settings: UrlReaderOptions): UrlReader {
       while (length < maxBytes) {
         const chunk = await read(url, options, answer.cursor, length, maxBytes);
         if (!chunk) break;
-        chunks.push(chunk);
+        chunks.push(chunk.slice());
         length += chunk.length;
         retries.progressed();
       }
