@@ -52,6 +52,8 @@ function describe({
       if (secondsLeft !== undefined) parts.push(`${formatSeconds(Math.ceil(secondsLeft))} left`);
       return parts.join(' · ');
     }
+    case 'fit':
+      return 'Asking the GPU for memory';
     case 'compile':
     case 'ready':
       return 'Compiling kernels for this GPU';

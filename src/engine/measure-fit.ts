@@ -1,0 +1,57 @@
+/** @file Whether a model fits this device now: the arithmetic of fit.ts with the device's limits, and what it gives when asked. */
+import { probeMemory } from '../gpu/buffers.ts';
+import type { GpuContext } from '../gpu/device.ts';
+import { type Answer, type FitQuestion, findFit } from './fit.ts';
+import type { Fit } from './types.ts';
+
+export interface MeasureOptions {
+  memoryBytes: number | undefined;
+  /** Called before the device is asked for memory. */
+  onProbe?: (() => void) | undefined;
+  /** Ask also when what was wanted is beyond known limits, for what would fit in its place. */
+  probesBest: boolean;
+  signal: AbortSignal | undefined;
+}
+
+/** Nothing stays allocated. @throws DeviceLostError when the device did not survive being asked */
+export async function measureFit(
+  gpu: GpuContext,
+  question: FitQuestion,
+  { memoryBytes, onProbe, probesBest, signal }: MeasureOptions,
+): Promise<{ answer: Answer; fit: Fit }> {
+  const space = { bindingBytes: gpu.traits.maxBindingBytes, memoryBytes, info: gpu.info };
+  let answer = findFit(question, space);
+  let probedBytes: number | undefined;
+  if (answer.fits || probesBest) {
+    onProbe?.();
+    // Software adapters have the computer's memory: Mesa's promises any amount, Chrome's fills what it promises with zeros.
+    if (answer.best && !gpu.info.isFallback) {
+      probedBytes = await probeMemory(gpu.device, answer.bestBytes, signal);
+      gpu.throwIfFaulty();
+      if (probedBytes < answer.bestBytes) answer = findFit(question, { ...space, memoryBytes: probedBytes });
+    }
+  }
+  const { fits, reasons, best, needed } = answer;
+  const storeBytes = await storageLeft();
+  return {
+    answer,
+    fit: {
+      fits,
+      reasons,
+      best,
+      needed,
+      available: { memoryBytes, probedBytes, bindingBytes: space.bindingBytes, storeBytes },
+      fitsStore: storeBytes === undefined ? undefined : storeBytes >= needed.storeBytes,
+    },
+  };
+}
+
+/** What this origin may store beside what it has; Node and pages that are not secure have no such thing. */
+async function storageLeft(): Promise<number | undefined> {
+  try {
+    const { quota, usage = 0 } = (await globalThis.navigator?.storage?.estimate()) ?? {};
+    return quota === undefined ? undefined : Math.max(0, quota - usage);
+  } catch {
+    return undefined;
+  }
+}
