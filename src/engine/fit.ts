@@ -9,11 +9,12 @@ import { tensorBytes, type Weight } from '../graph/graph.ts';
 import { type Plan, weightBytes } from '../graph/plan.ts';
 import type { Checkpoint } from '../weights/checkpoint.ts';
 import { downloadBytes, shardBytes } from '../weights/download.ts';
-import { cacheTensors } from './executor.ts';
+import { formatAs } from '../weights/resolve.ts';
+import { cacheTensors, type ExecutorBytes } from './executor.ts';
 import type { ModelSpec, Plans } from './recording.ts';
 import type { SessionOptions } from './session.ts';
 import { stepsBytes } from './steps.ts';
-import type { Fit, FitChoice, FitNeeds, LoadedFormat, LoadOptions } from './types.ts';
+import type { Fit, FitChoice, FitNeeds, LoadedFormat, LoadOptions, WantedFormat } from './types.ts';
 
 /** A model with its weights in some format. */
 export interface Variant {
@@ -26,7 +27,10 @@ export interface Variant {
 export interface FitQuestion {
   readonly checkpoint: Pick<Checkpoint, 'config' | 'tensors'>;
   readonly weights: NonNullable<LoadOptions['weights']>;
+  /** Of what was asked for; with `auto` of the checkpoint as published. */
+  readonly plans: Plans;
   readonly sessionOptions: Pick<SessionOptions, 'capacity' | 'speculate'>;
+  /** Records the model with its weights in another format. */
   variant(weights: LoadedFormat): Variant;
 }
 
@@ -39,7 +43,7 @@ export interface Space {
 
 export interface Answer extends Pick<Fit, 'fits' | 'reasons' | 'best' | 'needed'> {
   /** What was asked for, or what is chosen for `auto`. */
-  readonly variant: Variant;
+  readonly chosen: LoadedFormat;
   /** Bytes on the GPU that `best` needs. */
   readonly bestBytes: number;
 }
@@ -51,22 +55,33 @@ const SMALL_FILES_BYTES = 16 << 20;
 /** Shorter contexts hold no conversation, and are not offered in place of longer ones. */
 const LEAST_CONTEXT = 256;
 
-const SMALLER: readonly LoadedFormat[] = ['int8', 'int4'];
+const SMALLER: readonly WantedFormat[] = ['int8', 'int4'];
 
 /** The best that fits into a space. */
 export function findFit(question: FitQuestion, space: Space): Answer {
-  const { capacity } = question.sessionOptions;
+  const { checkpoint, sessionOptions, plans } = question;
+  const { capacity, speculate } = sessionOptions;
   const asked = question.weights === 'auto' ? 'published' : question.weights;
-  const candidates: Candidate[] = [];
-  for (const weights of [asked, ...SMALLER.slice(SMALLER.indexOf(asked) + 1)]) {
-    const candidate = measure(question.variant(weights), question, space);
-    const previous = candidates.at(-1);
+  const weights = everyWeight(plans);
+  const common: Common = {
+    ...stepsBytes(plans, speculate, space.info),
+    tokenBytes: cacheTensors(everyPlan(plans)).map((t) => tensorBytes(t) / t.shape[0]!),
+    capacity,
+    downloadBytes: downloadBytes(checkpoint, weights),
+    storeBytes: shardBytes(checkpoint) + SMALL_FILES_BYTES,
+  };
+  const first = measure(asked, weights, common, space);
+  let last = first;
+  let published: Weight[] | undefined;
+  for (const format of SMALLER.slice(SMALLER.indexOf(asked as WantedFormat) + 1)) {
+    if (last.reasons.length === 0) break;
+    published ??= asked === 'published' ? weights : everyWeight(question.variant('published').plans);
+    // Programs are the same with every format; only the weights take other room.
+    const converted = published.map((weight) => ({ ...weight, format: formatAs(weight, format) }));
+    const candidate = measure(format, converted, common, space);
     // A quantised checkpoint stays what it is.
-    if (previous && candidate.needed.weightBytes >= previous.needed.weightBytes) continue;
-    candidates.push(candidate);
-    if (candidate.reasons.length === 0) break;
+    if (candidate.needed.weightBytes < last.needed.weightBytes) last = candidate;
   }
-  const [first, last] = [candidates[0]!, candidates.at(-1)!];
   const isFitting = last.reasons.length === 0;
   const contextLength = isFitting ? capacity : last.longestContext;
   const chosen = question.weights === 'auto' && isFitting ? last : first;
@@ -74,15 +89,24 @@ export function findFit(question: FitQuestion, space: Space): Answer {
   return {
     fits: chosen.reasons.length === 0,
     reasons: chosen.reasons,
-    best: contextLength === undefined ? undefined : { weights: last.variant.weights, contextLength },
+    best: contextLength === undefined ? undefined : { weights: last.weights, contextLength },
     bestBytes: gpuBytes - kvBytes + Math.ceil((kvBytes * (contextLength ?? 0)) / capacity),
     needed: chosen.needed,
-    variant: chosen.variant,
+    chosen: chosen.weights,
   };
 }
 
+/** What does not depend on the format of weights. */
+interface Common extends ExecutorBytes {
+  capacity: number;
+  /** Of a token in each KV cache. */
+  tokenBytes: readonly number[];
+  downloadBytes: number;
+  storeBytes: number;
+}
+
 interface Candidate {
-  variant: Variant;
+  weights: LoadedFormat;
   needed: FitNeeds;
   /** Why it does not fit with the context asked for. */
   reasons: string[];
@@ -90,35 +114,30 @@ interface Candidate {
   longestContext: number | undefined;
 }
 
-function measure(variant: Variant, question: FitQuestion, space: Space): Candidate {
-  const { checkpoint, sessionOptions } = question;
-  const { capacity, speculate } = sessionOptions;
+function measure(format: LoadedFormat, weights: readonly Weight[], common: Common, space: Space): Candidate {
+  const { capacity, tokenBytes, kvBytes, activationBytes, largestActivationBytes } = common;
   const { bindingBytes, memoryBytes = Number.POSITIVE_INFINITY } = space;
-  const weights = everyWeight(variant.plans);
-  const steps = stepsBytes(variant.plans, speculate, space.info);
-  const { kvBytes, activationBytes } = steps;
   const allWeightBytes = sum(weights.map(weightBytes));
-  const needed = {
+  const needed: FitNeeds = {
     gpuBytes: allWeightBytes + kvBytes + activationBytes + STAGING_BYTES,
     weightBytes: allWeightBytes,
     kvBytes,
     activationBytes,
     stagingBytes: STAGING_BYTES,
-    downloadBytes: downloadBytes(checkpoint, weights),
-    storeBytes: shardBytes(checkpoint) + SMALL_FILES_BYTES,
+    downloadBytes: common.downloadBytes,
+    storeBytes: common.storeBytes,
   };
   const blockers = unsplittable(weights, bindingBytes);
-  if (steps.largestActivationBytes > bindingBytes) {
+  if (largestActivationBytes > bindingBytes) {
     blockers.push(
-      `a step needs a buffer of ${inBytes(steps.largestActivationBytes)}, and this device binds at most ${inBytes(bindingBytes)}; fewer prefillRows need less`,
+      `a step needs a buffer of ${inBytes(largestActivationBytes)}, and this device binds at most ${inBytes(bindingBytes)}; fewer prefillRows need less`,
     );
   }
-  const tokenBytes = cacheTensors(everyPlan(variant.plans)).map((t) => tensorBytes(t) / t.shape[0]!);
-  const largest = Math.max(...tokenBytes) * capacity;
   const reasons = [...blockers];
-  if (largest > bindingBytes) {
+  const largestToken = Math.max(...tokenBytes);
+  if (largestToken * capacity > bindingBytes) {
     reasons.push(
-      `a KV cache of ${capacity} tokens takes ${inBytes(largest)} a layer, and this device binds at most ${inBytes(bindingBytes)}`,
+      `a KV cache of ${capacity} tokens takes ${inBytes(largestToken * capacity)} a layer, and this device binds at most ${inBytes(bindingBytes)}`,
     );
   }
   if (needed.gpuBytes > memoryBytes) {
@@ -128,11 +147,9 @@ function measure(variant: Variant, question: FitQuestion, space: Space): Candida
   }
   // The pool rounds every cache up.
   const room = memoryBytes - (needed.gpuBytes - kvBytes) - 16 * tokenBytes.length;
-  const longest = Math.floor(
-    Math.min(capacity, bindingBytes / Math.max(...tokenBytes), room / sum(tokenBytes)),
-  );
+  const longest = Math.floor(Math.min(capacity, bindingBytes / largestToken, room / sum(tokenBytes)));
   const isWorthHaving = blockers.length === 0 && longest >= Math.min(capacity, LEAST_CONTEXT);
-  return { variant, needed, reasons, longestContext: isWorthHaving ? longest : undefined };
+  return { weights: format, needed, reasons, longestContext: isWorthHaving ? longest : undefined };
 }
 
 /** Weights that have too much in one piece for a binding. */

@@ -129,7 +129,8 @@ export async function startModel(opened: OpenedModel, options: LoadOptions = {})
     });
     options.onFit?.(fit);
     if (!fit.fits) throw fitError(opened.spec.family.architectures[0]!, opened, answer);
-    const { spec, plans } = answer.variant;
+    const variant = opened.variant(answer.chosen);
+    const { spec, plans } = variant;
     const weights = await uploadWeights(gpu, checkpoint, everyWeight(plans), {
       signal,
       onProgress: (progress) => report('weights', progress),
@@ -142,7 +143,7 @@ export async function startModel(opened: OpenedModel, options: LoadOptions = {})
     return {
       session,
       stopTokens: stopTokensOf(checkpoint.config, checkpoint.generationConfig),
-      info: describe(gpu, opened, answer.variant, weights),
+      info: describe(gpu, opened, variant, weights),
       lost: gpu.lost,
       dispose() {
         session.dispose();
