@@ -1,11 +1,12 @@
 /** @file The chat page: brings model, conversation and controls together. */
-import { type DebugFlags, parseDebugFlags } from '../../src/index.ts';
+import { type DebugFlags, DeviceLimitError, type Fit, parseDebugFlags } from '../../src/index.ts';
 import { createChat } from './chat.ts';
 import { acceptDrops, embedded } from './checkpoints.ts';
 import { createComposer } from './composer.ts';
 import { byId } from './dom.ts';
 import { showFacts, showFigures } from './figures.ts';
 import { followEnd } from './follow-end.ts';
+import { formatName } from './format.ts';
 import { createLoadingCard } from './loading-card.ts';
 import { setUpModelDialog } from './model-dialog.ts';
 import { type Checkpoint, createModelHost } from './model-host.ts';
@@ -51,20 +52,28 @@ const loadingCard = createLoadingCard(() => host.cancel());
 
 const modelDialog = setUpModelDialog({
   onCheckpoint: load,
-  onSpeculation() {
-    if (host.current) load(host.current.checkpoint);
+  onOptions() {
+    if (!host.current) return;
+    const { name, source } = host.current.checkpoint;
+    load({ name, source });
   },
   onError: (error) => show(errorCard(error, [dismiss])),
 });
 
-const options = () => ({ debug: debug.flags, speculate: modelDialog.speculation });
+const options = () => ({ debug: debug.flags, ...modelDialog.options });
+let fit: Fit | undefined;
 const host = createModelHost(options, {
   onLoading({ name }) {
     notices.replaceChildren();
+    fit = undefined;
     loadingCard.show(name);
     refresh();
   },
   onProgress: loadingCard.update,
+  onFit(found) {
+    fit = found;
+    loadingCard.showFit(found);
+  },
   onReady({ checkpoint, model }) {
     chat.stop();
     loadingCard.hide();
@@ -80,7 +89,8 @@ const host = createModelHost(options, {
   onFailed(error, checkpoint, released) {
     loadingCard.hide();
     const retry = { label: 'Try again', run: () => load(checkpoint) };
-    show(errorCard(error, [retry, ...(released ? [reload(released)] : []), dismiss]));
+    const smaller = error instanceof DeviceLimitError && fit?.best ? [loadAs(checkpoint, fit.best)] : [];
+    show(errorCard(error, [...smaller, retry, ...(released ? [reload(released)] : []), dismiss]));
   },
   onCancelled(released) {
     loadingCard.hide();
@@ -110,6 +120,11 @@ function load(checkpoint: Checkpoint): void {
 
 function reload(checkpoint: Checkpoint): NoticeAction {
   return { label: `Load ${checkpoint.name} again`, run: () => load(checkpoint) };
+}
+
+function loadAs(checkpoint: Checkpoint, choice: NonNullable<Fit['best']>): NoticeAction {
+  const label = `Load it ${formatName(choice.weights)}, ${choice.contextLength.toLocaleString('en')} tokens of context`;
+  return { label, run: () => load({ ...checkpoint, choice }) };
 }
 
 function show(card: HTMLElement): void {

@@ -124,7 +124,7 @@ export async function allocate<T>(device: GPUDevice, what: string, make: () => T
 
 /** Pieces that `probeMemory` asks for: few for a large model, and small enough to find out well where memory ends. */
 const PROBE_BYTES = 256 << 20;
-const LEAST_PROBE_BYTES = 16 << 20;
+const LEAST_PROBE_BYTES = 1 << 20;
 
 /**
  * Asks the device for so much memory, piece by piece, gives all of it back, and tells how much it got. Nothing is written. Less
