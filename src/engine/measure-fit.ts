@@ -26,8 +26,7 @@ export async function measureFit(
     onProbe?.();
     // Software adapters have the computer's memory: Mesa's promises any amount, Chrome's fills what it promises with zeros.
     if (answer.best && !gpu.info.isFallback) {
-      probedBytes = await probeMemory(gpu.device, answer.bestBytes, signal);
-      gpu.throwIfFaulty();
+      probedBytes = await probe(gpu, answer.bestBytes, signal);
       if (probedBytes < answer.bestBytes) answer = findFit(question, { ...space, memoryBytes: probedBytes });
     }
   }
@@ -44,6 +43,14 @@ export async function measureFit(
       fitsStore: storeBytes === undefined ? undefined : storeBytes >= needed.storeBytes,
     },
   };
+}
+
+async function probe(gpu: GpuContext, bytes: number, signal: AbortSignal | undefined): Promise<number> {
+  try {
+    return await probeMemory(gpu.device, bytes, signal);
+  } finally {
+    gpu.throwIfFaulty();
+  }
 }
 
 /** What this origin may store beside what it has; Node and pages that are not secure have no such thing. */

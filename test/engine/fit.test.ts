@@ -135,11 +135,14 @@ describe('limits of a device', () => {
   });
 
   it('an expert that no binding holds is told, and the format in which one does', async () => {
-    const moe = await openModel(headerOnly('qwen3-30b-a3b').source, { contextLength: 256, prefillRows: 16 });
-    // Gate and up of an expert: 2 * 768 rows of 2048 values.
-    const rows = 2 * 768 * 2048;
+    const moe = await openModel(headerOnly('qwen1.5-moe-a2.7b').source, {
+      contextLength: 256,
+      prefillRows: 16,
+    });
+    // Gate and up of an expert: 2 * 1408 rows of 2048 values.
+    const rows = 2 * 1408 * 2048;
     const { reasons, best } = findFit(moe, space(undefined, rows));
-    expect(reasons.join()).toMatch(/experts.*1536 rows of 4096 bytes/);
+    expect(reasons.join()).toMatch(/experts.*2816 rows of 4096 bytes/);
     expect(best).toEqual({ weights: 'int8', contextLength: 256 });
     expect(findFit(moe, space(undefined, rows / 4)).best).toBeUndefined();
   });
