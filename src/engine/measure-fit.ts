@@ -1,4 +1,8 @@
-/** @file Whether a model fits this device now: the arithmetic of fit.ts with the device's limits, and what it gives when asked. */
+/**
+ * @file Whether a model fits this device now: the arithmetic of fit.ts with the device's limits, and what it gives when asked.
+ * Browsers tell nothing else that helps: limits of buffers are the same for cards of 4 and 24 GiB, and navigator.deviceMemory
+ * is the computer's memory, rounded and capped.
+ */
 import { probeMemory } from '../gpu/buffers.ts';
 import type { GpuContext } from '../gpu/device.ts';
 import { type Answer, type FitQuestion, findFit } from './fit.ts';
