@@ -334,12 +334,12 @@ describe('when the GPU is not what one hopes', () => {
     await notice(page)
       .getByRole('button', { name: /^Load it in 4 bits, [\d,]+ tokens/ })
       .click();
-    await page.getByText(/^Needs [67]\d\.\d MB of GPU memory: 1\.\d+ MB for weights in 4 bits/).waitFor();
+    await page.getByText(/^Needs [67][\d.]+ MB of GPU memory: [\d.]+ [kM]B for weights in 4 bits/).waitFor();
     await screenshot('chat-loading-4-bits');
     await waitForModel(page, 'tiny-qwen3');
     await openModelSheet(page, 'tiny-qwen3');
     expect(await page.getByRole('dialog', { name: 'Model' }).textContent()).toMatch(
-      /Weights1\.\d+ MB in 4 bits/,
+      /Weights[\d.]+ [kM]B in 4 bits/,
     );
     expect(errors).toEqual([]);
     await page.close();
