@@ -6,6 +6,7 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { filesOf } from '../../src/engine/check-fit.ts';
 import { contextThatFits, type Estimate, estimate } from '../../src/engine/estimate.ts';
 import { type Answer, findFit, fitError } from '../../src/engine/fit.ts';
 import { openModel } from '../../src/engine/load.ts';
@@ -84,16 +85,22 @@ async function readHeaders(
   const answer = findFit(opened, space);
   const { spec } = opened.variant(answer.chosen);
   const name = spec.family.architectures[0]!;
-  const verdict = answer.fits ? neededText(answer, memory) : fitError(name, opened, answer).message;
+  const verdict = answer.fits
+    ? neededText(answer, filesOf(opened), memory)
+    : fitError(name, opened, answer).message;
   return { answer, resolve: spec.resolve, verdict: `\n${verdict}` };
 }
 
-function neededText({ needed, chosen, best }: Answer, memory: number | undefined): string {
+function neededText(
+  { needed, chosen, best }: Answer,
+  { downloadBytes, storeBytes }: ReturnType<typeof filesOf>,
+  memory: number | undefined,
+): string {
   const where = memory === undefined ? '' : ` of ${gibibytes(memory)}`;
   return (
     `Weights ${chosen === 'published' ? 'as published' : `in ${chosen}`}, a context of ${best!.contextLength}: ` +
     `${gibibytes(needed.gpuBytes)}${where} on the GPU with what loading takes for a while; ` +
-    `${gibibytes(needed.downloadBytes)} to download, ${gibibytes(needed.storeBytes)} to store`
+    `${gibibytes(downloadBytes)} to download, ${gibibytes(storeBytes)} to store`
   );
 }
 

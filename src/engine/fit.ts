@@ -7,8 +7,6 @@ import type { GpuContext } from '../gpu/device.ts';
 import { splitRows } from '../gpu/kernel.ts';
 import { tensorBytes, type Weight } from '../graph/graph.ts';
 import { type Plan, weightBytes } from '../graph/plan.ts';
-import type { Checkpoint } from '../weights/checkpoint.ts';
-import { downloadBytes, shardBytes } from '../weights/download.ts';
 import { formatAs } from '../weights/resolve.ts';
 import { cacheTensors, type ExecutorBytes } from './executor.ts';
 import type { ModelSpec, Plans } from './recording.ts';
@@ -25,7 +23,6 @@ export interface Variant {
 
 /** What is asked about. */
 export interface FitQuestion {
-  readonly checkpoint: Pick<Checkpoint, 'config' | 'tensors'>;
   readonly weights: NonNullable<LoadOptions['weights']>;
   /** Of what was asked for; with `auto` of the checkpoint as published. */
   readonly plans: Plans;
@@ -50,8 +47,6 @@ export interface Answer extends Pick<Fit, 'fits' | 'reasons' | 'best' | 'needed'
 
 /** What loading may take on the GPU beside what stays, and frees again. */
 const STAGING_BYTES = 64 << 20;
-/** tokenizer.json of a vocabulary of 150,000 takes 11 MB; configs and the index little. */
-const SMALL_FILES_BYTES = 16 << 20;
 /** Shorter contexts hold no conversation, and are not offered in place of longer ones. */
 const LEAST_CONTEXT = 256;
 
@@ -59,7 +54,7 @@ const SMALLER: readonly WantedFormat[] = ['int8', 'int4'];
 
 /** The best that fits into a space. */
 export function findFit(question: FitQuestion, space: Space): Answer {
-  const { checkpoint, sessionOptions, plans } = question;
+  const { sessionOptions, plans } = question;
   const { capacity, speculate } = sessionOptions;
   const asked = question.weights === 'auto' ? 'published' : question.weights;
   const weights = everyWeight(plans);
@@ -67,8 +62,6 @@ export function findFit(question: FitQuestion, space: Space): Answer {
     ...stepsBytes(plans, speculate, space.info),
     tokenBytes: cacheTensors(everyPlan(plans)).map((t) => tensorBytes(t) / t.shape[0]!),
     capacity,
-    downloadBytes: downloadBytes(checkpoint, weights),
-    storeBytes: shardBytes(checkpoint) + SMALL_FILES_BYTES,
   };
   const first = measure(asked, weights, common, space);
   let last = first;
@@ -101,8 +94,6 @@ interface Common extends ExecutorBytes {
   capacity: number;
   /** Of a token in each KV cache. */
   tokenBytes: readonly number[];
-  downloadBytes: number;
-  storeBytes: number;
 }
 
 interface Candidate {
@@ -124,8 +115,6 @@ function measure(format: LoadedFormat, weights: readonly Weight[], common: Commo
     kvBytes,
     activationBytes,
     stagingBytes: STAGING_BYTES,
-    downloadBytes: common.downloadBytes,
-    storeBytes: common.storeBytes,
   };
   const blockers = unsplittable(weights, bindingBytes);
   if (largestActivationBytes > bindingBytes) {

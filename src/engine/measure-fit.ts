@@ -35,18 +35,8 @@ export async function measureFit(
     }
   }
   const { fits, reasons, best, needed } = answer;
-  const storeBytes = await storageLeft();
-  return {
-    answer,
-    fit: {
-      fits,
-      reasons,
-      best,
-      needed,
-      available: { memoryBytes, probedBytes, bindingBytes: space.bindingBytes, storeBytes },
-      fitsStore: storeBytes === undefined ? undefined : storeBytes >= needed.storeBytes,
-    },
-  };
+  const available = { memoryBytes, probedBytes, bindingBytes: space.bindingBytes };
+  return { answer, fit: { fits, reasons, best, needed, available } };
 }
 
 async function probe(gpu: GpuContext, bytes: number, signal: AbortSignal | undefined): Promise<number> {
@@ -54,15 +44,5 @@ async function probe(gpu: GpuContext, bytes: number, signal: AbortSignal | undef
     return await probeMemory(gpu.device, bytes, signal);
   } finally {
     gpu.throwIfFaulty();
-  }
-}
-
-/** What this origin may store beside what it has; Node and pages that are not secure have no such thing. */
-async function storageLeft(): Promise<number | undefined> {
-  try {
-    const { quota, usage = 0 } = (await globalThis.navigator?.storage?.estimate()) ?? {};
-    return quota === undefined ? undefined : Math.max(0, quota - usage);
-  } catch {
-    return undefined;
   }
 }

@@ -69,8 +69,21 @@ export interface Fit {
   /** Of what was asked for; with `weights: 'auto'` of what is chosen, or when nothing fits of the checkpoint as published. */
   needed: FitNeeds;
   available: FitSpace;
-  /** `available.storeBytes` holds `needed.storeBytes`; undefined where nobody says. */
-  fitsStore: boolean | undefined;
+}
+
+/** What `checkFit` tells. */
+export interface CheckedFit extends Fit {
+  files: FitFiles;
+}
+
+/** What downloading a checkpoint and keeping it take. */
+export interface FitFiles {
+  /** What is read of the checkpoint's tensors. */
+  downloadBytes: number;
+  /** What keeping the whole checkpoint takes: files with tensors exactly, and 16 MiB for all others. */
+  storeBytes: number;
+  /** What the browser lets this origin store beside what it has; undefined where nobody says. */
+  availableBytes: number | undefined;
 }
 
 export interface FitNeeds {
@@ -81,10 +94,6 @@ export interface FitNeeds {
   activationBytes: number;
   /** The most that loading takes besides, and frees again. */
   stagingBytes: number;
-  /** What is read of the checkpoint's tensors. */
-  downloadBytes: number;
-  /** What keeping the whole checkpoint takes: files with tensors exactly, and 16 MiB for all others. */
-  storeBytes: number;
 }
 
 export interface FitSpace {
@@ -98,8 +107,6 @@ export interface FitSpace {
   probedBytes: number | undefined;
   /** The most that one buffer may have that kernels read. */
   bindingBytes: number;
-  /** What the browser lets this origin store beside what it has. */
-  storeBytes: number | undefined;
 }
 
 export interface LoadOptions {

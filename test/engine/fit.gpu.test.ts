@@ -1,5 +1,6 @@
 /** What was said of a model beside what loading it allocates, and devices that have too little memory. */
 import { describe, expect, it } from 'vitest';
+import { filesOf } from '../../src/engine/check-fit.ts';
 import { everyWeight, findFit } from '../../src/engine/fit.ts';
 import { openModel, startModel } from '../../src/engine/load.ts';
 import { DeviceLimitError } from '../../src/errors.ts';
@@ -46,7 +47,7 @@ describe('what a model was said to need', () => {
     ['tiny-deepseek-v3', { weights: 'auto', speculate: 'mtp', prefillRows: 32 }],
   ])('is what loading %s with %o allocates', async (name, options) => {
     const source = tiny(name);
-    const asked = await checkFit(source, options);
+    const { files, ...asked } = await checkFit(source, options);
     await watchBuffers(async (live) => {
       const fits: Fit[] = [];
       let totalBytes = 0;
@@ -69,7 +70,7 @@ describe('what a model was said to need', () => {
         expect(needed.weightBytes).toBe(info.weightBytes);
         expect(needed.kvBytes).toBe(info.kvBytes);
         expect(needed.activationBytes).toBe(info.activationBytes);
-        expect(needed.downloadBytes).toBe(totalBytes);
+        expect(files.downloadBytes).toBe(totalBytes);
         expect(needed.gpuBytes - needed.stagingBytes).toBe(live.bytes);
         expect(live.peak).toBeLessThanOrEqual(needed.gpuBytes);
       } finally {
@@ -98,7 +99,7 @@ describe('what a model was said to need', () => {
           const about = `${name} as ${weights}`;
           expect(needed.weightBytes, about).toBe(uploaded.bytes);
           expect(needed.weightBytes, about).toBe(gpu.buffers.memory.bytes - before);
-          expect(needed.downloadBytes, about).toBe(totalBytes);
+          expect(filesOf(opened).downloadBytes, about).toBe(totalBytes);
           uploaded.dispose();
         }
       }

@@ -1,5 +1,6 @@
 /** What is said of a model before anything of its weights is downloaded, on devices that are nothing but numbers. */
 import { describe, expect, it } from 'vitest';
+import { filesOf } from '../../src/engine/check-fit.ts';
 import { findFit, fitError } from '../../src/engine/fit.ts';
 import { type OpenedModel, openModel } from '../../src/engine/load.ts';
 import type { LoadOptions } from '../../src/engine/types.ts';
@@ -20,12 +21,14 @@ const space = (memoryBytes?: number, bindingBytes = 2 * GiB) => ({
 
 describe('what a model needs', () => {
   it('is what its headers and its config say: Qwen3-8B', async () => {
-    const { fits, best, needed } = findFit(await open(), space());
+    const opened = await open();
+    const { fits, best, needed } = findFit(opened, space());
+    const files = filesOf(opened);
     expect(fits).toBe(true);
     expect(best).toEqual({ weights: 'published', contextLength: 4096 });
-    expect(needed.downloadBytes).toBe(2 * PARAMETERS_8B);
+    expect(files.downloadBytes).toBe(2 * PARAMETERS_8B);
     expect(qwen8b.tensorBytes).toBe(2 * PARAMETERS_8B);
-    expect(needed.storeBytes).toBe(qwen8b.fileBytes + 16 * 2 ** 20);
+    expect(files.storeBytes).toBe(qwen8b.fileBytes + 16 * 2 ** 20);
     // Norms are f32 on the GPU: of the layers, of their q and k, and the last.
     expect(needed.weightBytes).toBe(2 * PARAMETERS_8B + 2 * (36 * (2 * 4096 + 2 * 128) + 4096));
     expect(needed.kvBytes).toBe(4096 * 36 * 2 * 8 * 128 * 2);
@@ -41,18 +44,16 @@ describe('what a model needs', () => {
     const ends = 2 * 151_936 * 4096; // embedding and head
     expect(int8!.weightBytes).toBe((matrices * (8 + 32 / 64)) / 8 + vectors);
     expect(int4!.weightBytes).toBe((ends * 8.5 + (matrices - ends) * 5) / 8 + vectors);
-    expect(int4!.downloadBytes).toBe(2 * PARAMETERS_8B);
+    expect(filesOf(await open({ weights: 'int4' })).downloadBytes).toBe(2 * PARAMETERS_8B);
   });
 
   it('does not ask for weights of a module that nobody uses', async () => {
     const source = folder(new URL('../../examples/models/tiny-deepseek-v3', import.meta.url).pathname);
     const [without, drafting] = await Promise.all(
-      ([undefined, 'mtp'] as const).map(async (speculate) =>
-        findFit(await openModel(source, { speculate }), space()),
-      ),
+      ([undefined, 'mtp'] as const).map(async (speculate) => filesOf(await openModel(source, { speculate }))),
     );
-    expect(without!.needed.downloadBytes).toBeLessThan(drafting!.needed.downloadBytes);
-    expect(without!.needed.storeBytes).toBe(drafting!.needed.storeBytes);
+    expect(without!.downloadBytes).toBeLessThan(drafting!.downloadBytes);
+    expect(without!.storeBytes).toBe(drafting!.storeBytes);
   });
 });
 
