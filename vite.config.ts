@@ -23,14 +23,22 @@ const openChat: Plugin = {
   },
 };
 
-/** Comments of WGSL are for readers of the source; in the published text they would be a tenth of it. Lines stay where they are. */
-const stripWgslComments: Plugin = {
-  name: 'strip-wgsl-comments',
+/**
+ * Comments and spaces of WGSL are for readers of the source; in the published text they would be a tenth of it. Lines stay where
+ * they are, and messages about them name the right ones.
+ */
+const shortenWgsl: Plugin = {
+  name: 'shorten-wgsl',
   apply: 'build',
   transform(code, id) {
     if (!id.endsWith('.wgsl?raw')) return undefined;
     const text = JSON.parse(code.replace(/^export default /, '').replace(/;?\s*$/, '')) as string;
-    return { code: `export default ${JSON.stringify(text.replace(/[ \t]*\/\/.*$/gm, ''))};`, map: null };
+    const short = text
+      .replace(/^[ \t]+|[ \t]*\/\/.*$/gm, '')
+      .replace(/([,;:{}]) | (?=[{}])/g, '$1')
+      // A template's end and an assignment would become a comparison.
+      .replace(/(?<!>) ([-+*/]?=|[+*/]) /g, '$1');
+    return { code: `export default ${JSON.stringify(short)};`, map: null };
   },
 };
 
@@ -70,7 +78,7 @@ const longInPages = [
 export default defineConfig({
   // A missing file is a 404, never some page with status 200.
   appType: 'mpa',
-  plugins: [openChat, stripWgslComments, keepWorkerBeside],
+  plugins: [openChat, shortenWgsl, keepWorkerBeside],
   server: { fs: { allow: [root, ...foreignFixtureFolders(process.env)] } },
   // Known from the start, so that the first page to need one is not reloaded in the middle of its work.
   optimizeDeps: {
