@@ -28,6 +28,8 @@ export interface SessionOptions extends ExecutorOptions {
 export interface TokenOptions {
   sampling: SamplingParams;
   logitBias?: Readonly<Record<number, number>>;
+  /** How many of the last prompt ids belong to the answer: the penalties count them so. Default 0. */
+  numAnswered?: number;
   maxTokens: number;
   /** Asked about every token; false ends the generation with it. */
   accept: (id: number) => boolean;
@@ -151,7 +153,13 @@ export async function createSession(
       decodeTime: performance.now() - prefilled,
     });
     try {
-      steps.writeSampling(ids, options.sampling, options.logitBias ?? {});
+      const numAsked = ids.length - (options.numAnswered ?? 0);
+      steps.writeSampling(
+        ids.slice(0, numAsked),
+        ids.slice(numAsked),
+        options.sampling,
+        options.logitBias ?? {},
+      );
       keepCached(reused);
       const proposer = sessionOptions.speculate && createProposer(sessionOptions.speculate, steps);
       const prefilling = await prefill(ids, reused, proposer, signal);

@@ -52,9 +52,10 @@ export interface Steps {
     readonly readbackBytes: number;
     readonly hostMilliseconds: number;
   };
-  /** Writes what the sampler reads at the start of a generation. */
+  /** Writes what the sampler reads at the start of a generation; `answer` are ids behind the prompt that are there already. */
   writeSampling(
-    ids: readonly number[],
+    prompt: readonly number[],
+    answer: readonly number[],
     sampling: SamplingParams,
     bias: Readonly<Record<number, number>>,
   ): void;
@@ -122,10 +123,10 @@ export async function createSteps(
     depth,
     single,
     counts,
-    writeSampling(ids, sampling, bias) {
+    writeSampling(prompt, answer, sampling, bias) {
       const hasBias = Object.keys(bias).length > 0;
       write('sampling', packSampling(sampling, { hasBias }));
-      write('counts', packCounts(vocabSize, ids));
+      write('counts', packCounts(vocabSize, prompt, answer));
       if (hasBias) write('bias', denseBias(bias, vocabSize));
     },
     run(name, input, part) {
