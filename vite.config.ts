@@ -101,6 +101,7 @@ export default defineConfig({
           // Many loads of a model, and each compiles for half a minute on a software adapter in a page; what a page makes of
           // loading, stopping, speculation and broken checkpoints is the page tests' affair.
           exclude: [
+            'test/chat/chat.gpu.test.ts',
             'test/engine/{debug,experts,load,speculate}.gpu.test.ts',
             ...(everyCase ? [] : longInPages),
           ],

@@ -50,13 +50,13 @@ const definitions = Object.entries(tools).map(([name, { description, parameters 
   function: { name, description, parameters },
 }));
 
-describe('a model with tools', () => {
-  let model: Model;
-  beforeAll(async () => {
-    model = await loadModel(tiny, { contextLength: CONTEXT });
-  });
-  afterAll(() => model.dispose());
+let model: Model;
+beforeAll(async () => {
+  model = await loadModel(tiny, { contextLength: CONTEXT });
+});
+afterAll(() => model.dispose());
 
+describe('a model with tools', () => {
   it('gives its call as deltas and in the message, and says that it ended with one', async () => {
     const stream = model.chat(user('Please multiply 390 by 3509.'), { ...greedy, tools: definitions });
     const builder = createMessageBuilder();
@@ -83,12 +83,15 @@ describe('a model with tools', () => {
     expect(deltas.filter((d) => d.toolCalls).length).toBeGreaterThan(3);
   });
 
-  it('gives the text of a call where no tools were given', async () => {
-    const prompt = model.tokenizer.encode('<tool_call>\n{"name": "calculator"');
-    const { message, finishReason } = await model.chat(user('Please say <tool_call>'), greedy).result;
+  it('that are not given this time writes its calls as text', async () => {
+    const begun = { role: 'assistant', content: '<tool_call>\n{"name": "calculator", ' };
+    const { message, finishReason } = await model.chat([...user('3 * 4'), begun], {
+      ...greedy,
+      continueFinalMessage: true,
+    }).result;
+    expect(message.content).toContain('</tool_call>');
     expect(message).not.toHaveProperty('tool_calls');
     expect(finishReason).toBe('stop');
-    expect(prompt[0]).toBe(1018);
   });
 
   it('answers with the results of functions, whose calls and results join the conversation', async () => {
@@ -150,19 +153,14 @@ describe('a model with tools', () => {
 
 describe('a thinking budget', () => {
   const QUESTION = 'What is 483 plus 224?';
-  let model: Model;
   let started: StartedModel;
   let tokenizer: Tokenizer;
   beforeAll(async () => {
-    model = await loadModel(tiny, { contextLength: CONTEXT });
     const opened = await openModel(tiny, { contextLength: 256, precision: 'f32' });
     tokenizer = Tokenizer.fromJSON(await opened.readJson('tokenizer.json'));
     started = await startModel(opened);
   });
-  afterAll(() => {
-    model.dispose();
-    started.dispose();
-  });
+  afterAll(() => started.dispose());
 
   const answer = async (options: ChatOptions, question = QUESTION) => {
     const stream = model.chat(user(question), { ...greedy, ...options });
