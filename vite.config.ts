@@ -34,6 +34,27 @@ const stripWgslComments: Plugin = {
   },
 };
 
+/**
+ * The published library names its worker as a file beside it, so that a bundler of apps finds it and a strict content security
+ * policy allows it; Vite itself would inline it or hide its address.
+ */
+const WORKER = "new URL('./store-worker.ts', import.meta.url)";
+const WORKER_PLACE = '__STORE_WORKER_URL__';
+const keepWorkerBeside: Plugin = {
+  name: 'keep-worker-beside',
+  apply: 'build',
+  enforce: 'pre',
+  transform(code, id) {
+    if (!id.endsWith('src/store/open-store.ts')) return undefined;
+    if (!code.includes(WORKER)) this.error(`wanted ${WORKER} in ${id}`);
+    return { code: code.replace(WORKER, WORKER_PLACE), map: null };
+  },
+  renderChunk(code) {
+    if (!code.includes(WORKER_PLACE)) return null;
+    return { code: code.replace(WORKER_PLACE, "new URL('./store-worker.js', import.meta.url)"), map: null };
+  },
+};
+
 /** GPU tests share one adapter. A software one compiles on one core, which leaves room for a second file. */
 const gpuTest = { testTimeout: 300_000, hookTimeout: 300_000, maxWorkers: 2 };
 /** Pages and tests inside the browser go side by side: both have one long file. */
@@ -49,17 +70,32 @@ const longInPages = [
 export default defineConfig({
   // A missing file is a 404, never some page with status 200.
   appType: 'mpa',
-  plugins: [openChat, stripWgslComments],
+  plugins: [openChat, stripWgslComments, keepWorkerBeside],
   server: { fs: { allow: [root, ...foreignFixtureFolders(process.env)] } },
   // Known from the start, so that the first page to need one is not reloaded in the middle of its work.
   optimizeDeps: {
-    include: ['wgsl-preprocessor/wgsl-preprocessor.js', 'marked', 'dompurify'],
+    include: [
+      'wgsl-preprocessor/wgsl-preprocessor.js',
+      'marked',
+      'dompurify',
+      '@noble/hashes/sha2.js',
+      '@noble/hashes/legacy.js',
+    ],
   },
   build: {
     target: 'es2022',
     minify: false,
     sourcemap: true,
-    lib: { entry: { index: 'src/index.ts', node: 'src/node.ts' }, formats: ['es'] },
+    lib: {
+      entry: {
+        index: 'src/index.ts',
+        node: 'src/node.ts',
+        // A file of its own: an app that opens no store does not even look at it, and gets no worker.
+        'open-store': 'src/store/open-store.ts',
+        'store-worker': 'src/store/store-worker.ts',
+      },
+      formats: ['es'],
+    },
     rolldownOptions: {
       external: (id) => id.startsWith('node:') || packages.some((name) => id.startsWith(name)),
     },
@@ -103,6 +139,7 @@ export default defineConfig({
           exclude: [
             'test/chat/chat.gpu.test.ts',
             'test/engine/{debug,experts,load,speculate}.gpu.test.ts',
+            'test/store/load.gpu.test.ts', // in a folder of Node
             ...(everyCase ? [] : longInPages),
           ],
           browser: {

@@ -27,11 +27,21 @@ export async function ask(url: string, question: string): Promise<string> {
 }
 ask('/model', 'Hello').catch((error) => console.log(error instanceof UnsupportedConfigError));
 `,
+  'keep.html': '<!doctype html><script type="module" src="./keep.ts"></script>',
+  'keep.ts': `import { loadModel, openStore, type Store, StoreFullError } from 'shaderloom';
+
+const store: Store = await openStore();
+loadModel('org/name', { store }).catch((error) => console.log(error instanceof StoreFullError && error.neededBytes));
+`,
   'server.ts': `import { loadModel } from 'shaderloom';
-import { folder, gpu } from 'shaderloom/node';
+import { folder, folderStore, gpu } from 'shaderloom/node';
 
 export const load = async (path: string) => loadModel(folder(path), { gpu: await gpu() });
+export const keep = async (name: string) =>
+  loadModel(name, { gpu: await gpu(), store: folderStore('models', { maxBytes: 1e9 }) });
 `,
+  // As most apps have it: no setting but the page.
+  'keep.config.js': `export default { build: { target: 'es2022', rolldownOptions: { input: 'keep.html' } } };`,
   'tsconfig.json': JSON.stringify({
     compilerOptions: {
       strict: true,
@@ -42,7 +52,7 @@ export const load = async (path: string) => loadModel(folder(path), { gpu: await
       types: [],
       skipLibCheck: false,
     },
-    files: ['app.ts', 'server.ts'],
+    files: ['app.ts', 'keep.ts', 'server.ts'],
   }),
 };
 
@@ -78,15 +88,39 @@ function checkConsumer(tarball) {
     app,
   );
 
-  const bundle = readdirSync(join(app, 'out/assets')).filter((name) => name.endsWith('.js'));
-  const bytes = bundle.reduce(
-    (sum, name) => sum + gzipSync(readFileSync(join(app, 'out/assets', name))).length,
-    0,
-  );
+  const bytes = bundleBytes(join(app, 'out/assets'));
   if (bytes > MAX_BUNDLE_BYTES) {
     throw new Error(`the consumer's bundle has ${bytes} bytes after gzip; the budget is ${MAX_BUNDLE_BYTES}`);
   }
+  runTool(
+    'vite/bin/vite.js',
+    ['build', '--logLevel', 'warn', '--outDir', 'kept', '--config', 'keep.config.js'],
+    app,
+  );
+  checkWorker(join(app, 'kept/assets'));
   console.log(`package: publint and types clean, a consumer's app builds to ${bytes} bytes after gzip`);
+}
+
+/**
+ * An app with a store has its worker as a file of its own, which it names by URL: no blob or data URL, and no import that
+ * only a bundler could follow.
+ * @param {string} assets
+ */
+function checkWorker(assets) {
+  const names = readdirSync(assets).filter((name) => name.endsWith('.js'));
+  const worker = names.find((name) => name.includes('store-worker'));
+  const app = names.filter((name) => name !== worker).map((name) => readFileSync(join(assets, name), 'utf8'));
+  if (worker === undefined || !app.some((code) => code.includes(worker))) {
+    throw new Error(`the consumer's bundle has no store worker of its own, only ${names.join(', ')}`);
+  }
+  const code = readFileSync(join(assets, worker), 'utf8');
+  if (/\bfrom\s*["'][^."']/.test(code)) throw new Error('the store worker imports a package by its name');
+}
+
+/** @param {string} assets */
+function bundleBytes(assets) {
+  const names = readdirSync(assets).filter((name) => name.endsWith('.js'));
+  return names.reduce((sum, name) => sum + gzipSync(readFileSync(join(assets, name))).length, 0);
 }
 
 /**

@@ -64,6 +64,30 @@ export class SourceError extends ShaderloomError {
   override name = 'SourceError';
 }
 
+/** There is no room for what a store should keep. What it has stays, and a later try goes on from there. */
+export class StoreFullError extends ShaderloomError {
+  override name = 'StoreFullError';
+  /** Bytes that were still to be stored. */
+  readonly neededBytes: number;
+  /** Bytes that there was room for; undefined where nobody says. */
+  readonly availableBytes: number | undefined;
+  constructor(message: string, neededBytes: number, availableBytes: number | undefined) {
+    super(message);
+    this.neededBytes = neededBytes;
+    this.availableBytes = availableBytes;
+  }
+}
+
+/** Something else goes on in the store that must end first. */
+export class StoreBusyError extends ShaderloomError {
+  override name = 'StoreBusyError';
+}
+
+/** This browser, page or folder cannot keep a store. */
+export class StoreUnavailableError extends ShaderloomError {
+  override name = 'StoreUnavailableError';
+}
+
 /** A value given by the caller has the wrong type or range; the message names it. */
 export class InvalidInputError extends ShaderloomError {
   override name = 'InvalidInputError';

@@ -20,6 +20,14 @@ export { parseDebugFlags } from './engine/debug.ts';
 export type { Inspected } from './engine/session.ts';
 export * from './engine/types.ts';
 export * from './errors.ts';
+export { openStore } from './store/open-store.ts';
+export type {
+  ExportedFile,
+  Store,
+  StoredModel,
+  StoreEstimate,
+  StoreSourceOptions,
+} from './store/types.ts';
 export { sourceFromDrop } from './weights/file-source.ts';
 export { openSource, type SourceLike } from './weights/open-source.ts';
 export type { Source } from './weights/source.ts';

@@ -14,6 +14,8 @@ import {
   streamRanges,
 } from './weights/source.ts';
 
+export { type FolderStoreOptions, folderStore } from './store/folder-store.ts';
+
 /** Bytes per read: enough for a disk's full speed, small beside a model. */
 const CHUNK_BYTES = 4 * 1024 * 1024;
 

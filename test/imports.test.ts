@@ -22,6 +22,15 @@ interface Room {
 
 const ERRORS = 'src/errors.ts';
 
+/** What a store may know: where bytes come from, nothing of what they mean or of a GPU. */
+const STORE = [
+  ERRORS,
+  'src/store/',
+  ...['hub', 'hub-listing', 'http', 'open-source', 'progress', 'source', 'url-reader', 'url-source'].map(
+    (name) => `src/weights/${name}.ts`,
+  ),
+];
+
 const ROOMS: readonly Room[] = [
   { path: 'tokenizer/', imports: [], packages: [] },
   // The two contracts: what a kernel is, and what an op is.
@@ -36,21 +45,39 @@ const ROOMS: readonly Room[] = [
     types: ['src/graph/graph.ts'],
     packages: [],
   },
+  // The only ones that touch a platform: Node's files, and the worker with the browser's.
+  { path: 'src/store/folder-store.ts', imports: STORE, packages: ['node:'] },
+  { path: 'src/store/store-worker.ts', imports: STORE, packages: ['@noble/hashes/'] },
+  { path: 'src/store/', imports: STORE, packages: [] },
   {
     path: 'src/engine/',
     imports: [ERRORS, 'src/graph/', 'src/models/', 'src/weights/', 'src/gpu/', 'kernels/'],
+    types: ['src/store/types.ts'],
     packages: [],
   },
   { path: 'src/chat/', imports: [ERRORS, 'src/engine/', 'tokenizer/'], packages: [] },
   {
     path: 'src/index.ts',
-    imports: [ERRORS, 'src/chat/', 'src/engine/', 'src/weights/', 'tokenizer/index.ts'],
+    imports: [
+      ERRORS,
+      'src/chat/',
+      'src/engine/',
+      'src/store/open-store.ts',
+      'src/store/types.ts',
+      'src/weights/',
+      'tokenizer/index.ts',
+    ],
     packages: [],
   },
-  { path: 'src/node.ts', imports: [ERRORS, 'src/weights/source.ts'], packages: ['node:', 'webgpu'] },
+  {
+    path: 'src/node.ts',
+    imports: [ERRORS, 'src/weights/source.ts', 'src/store/folder-store.ts'],
+    packages: ['node:', 'webgpu'],
+  },
   { path: 'examples/kernel-lab/', imports: ['src/', 'kernels/', 'tokenizer/'] },
   { path: 'examples/cli/plan.ts', imports: ['src/'] },
   { path: 'examples/', imports: ['src/index.ts', 'src/node.ts'] },
+  { path: 'bench/load', imports: ['bench/', 'src/index.ts', 'src/node.ts', 'scripts/', 'test/page.ts'] },
   { path: 'bench/speed/', imports: ['bench/', 'src/', 'kernels/', 'test/page.ts'] },
   { path: 'bench/random-checkpoint.ts', imports: ['src/'] },
   { path: 'bench/tokenizer', imports: ['bench/', 'tokenizer/'] },

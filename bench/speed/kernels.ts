@@ -30,13 +30,13 @@ export interface KernelSpeed {
 }
 
 /** Formats as they are loaded and converted. */
-export const KERNEL_FORMATS: Readonly<Record<string, WeightFormat>> = {
+export const KERNEL_FORMATS = {
   bf16: formats.bf16,
   f16: formats.f16,
   fp8: formats.fp8,
   int8: convertedFormats.int8,
   int4: convertedFormats.int4,
-};
+} satisfies Record<string, WeightFormat>;
 
 export interface MatrixShape {
   name: string;
@@ -97,11 +97,11 @@ export async function measureLinear(
   gpu: GpuContext,
   floors: Floors,
   shape: MatrixShape,
-  [formatName, format]: readonly [string, WeightFormat],
+  formatName: keyof typeof KERNEL_FORMATS,
   rows: number,
   { leastBytes, runs }: { leastBytes: number; runs: number },
 ): Promise<KernelSpeed> {
-  const graph = createGraph(() => format);
+  const graph = createGraph(() => KERNEL_FORMATS[formatName]);
   const w = new Weights(graph);
   const x = createTensor(graph, [rows, shape.cols]);
   const first = w.matrix(['m0'], [shape.weightRows], shape.cols);

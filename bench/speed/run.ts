@@ -38,6 +38,8 @@ const options: SuiteOptions = {
   contexts: list(values.contexts)?.map(Number) ?? (values.full ? [128, 512, 1024, 2048, 4096] : [128, 512]),
   tokens: values.full ? 64 : 12,
   runs: Number(values.runs),
+  kernelFormats: values.full ? ['bf16', 'f16', 'fp8', 'int8', 'int4'] : ['bf16', 'int4'],
+  kernelRows: values.full ? [1, 2, 4, 8, 512] : [1, 4, 128],
   kernelBytes: (values.full ? 512 : 8) * 2 ** 20,
 };
 const onLine = (line: string): void => console.log(line);

@@ -1,7 +1,7 @@
 /** @file Everything that `npm run bench` measures of the library, in Node or in a page. Gives plain data; prints and draws nothing. */
 import { openDevice } from '../../src/gpu/device.ts';
 import { type Floors, measureFloors } from './floors.ts';
-import { KERNEL_FORMATS, type KernelSpeed, matricesOf, measureLinear } from './kernels.ts';
+import { type KERNEL_FORMATS, type KernelSpeed, matricesOf, measureLinear } from './kernels.ts';
 import { type ModelSpeed, measureModel } from './model.ts';
 import { SHAPES, type ShapeName } from './shapes.ts';
 
@@ -15,6 +15,9 @@ export interface SuiteOptions {
   /** Tokens of an answer. */
   tokens: number;
   runs: number;
+  kernelFormats: readonly (keyof typeof KERNEL_FORMATS)[];
+  /** Rows of a matvec, of speculation's steps, and of a prefill's tile. */
+  kernelRows: readonly number[];
   /** Bytes of weights that a kernel measurement reads. */
   kernelBytes: number;
 }
@@ -29,8 +32,8 @@ export interface SuiteResult {
   models: ModelSpeed[];
 }
 
-/** Rows of a matvec, of speculation's steps, and of a prefill's tile. */
-const KERNEL_ROWS = [1, 2, 4, 8, 256];
+/** More rows are computed in tiles, where bytes are no limit. */
+const MOST_MATVEC_ROWS = 8;
 
 export async function runSuite(
   options: SuiteOptions,
@@ -52,9 +55,9 @@ export async function runSuite(
       `${adapter.description}: copy ${floors.copyGigabytesPerSecond.toFixed(1)} GB/s, plain f32 GEMM ${floors.gemmGigaflopsPerSecond.toFixed(1)} GFLOP/s`,
     );
     for (const shape of matricesOf(SHAPES[options.kernelShape])) {
-      for (const format of Object.entries(KERNEL_FORMATS)) {
-        for (const rows of KERNEL_ROWS) {
-          const leastBytes = rows === 256 ? 1 : options.kernelBytes;
+      for (const format of options.kernelFormats) {
+        for (const rows of options.kernelRows) {
+          const leastBytes = rows > MOST_MATVEC_ROWS ? 1 : options.kernelBytes;
           const speed = await measureLinear(context, floors, shape, format, rows, {
             leastBytes,
             runs: options.runs,
@@ -82,7 +85,7 @@ const percent = (share: number): string => `${(100 * share).toFixed(1)} %`.padSt
 
 export function kernelLine(k: KernelSpeed): string {
   return (
-    `${k.kernel.padEnd(26)}${k.format.padEnd(6)}${k.matrix.padEnd(16)}${String(k.rows).padStart(4)} rows${k.milliseconds.toFixed(3).padStart(10)} ms` +
+    `${k.kernel.padEnd(34)}${k.format.padEnd(6)}${k.matrix.padEnd(16)}${String(k.rows).padStart(4)} rows${k.milliseconds.toFixed(3).padStart(10)} ms` +
     `${k.gigabytesPerSecond.toFixed(1).padStart(9)} GB/s${percent(k.ofCopy)} of copy${k.gigaflopsPerSecond.toFixed(1).padStart(10)} GFLOP/s${percent(k.ofGemm)} of GEMM`
   );
 }

@@ -24,7 +24,13 @@ export const embedded: readonly [EmbeddedCheckpoint, ...EmbeddedCheckpoint[]] = 
 /** @param address a name on a hub (`org/name`), or the URL of a checkpoint's folder; checked when it is loaded */
 export function fromAddress(address: string): Checkpoint {
   const source = address.trim();
-  return { name: shortName(source), source };
+  return { name: shortName(source), source, isKept: isHubName(source) };
+}
+
+function isHubName(address: string): boolean {
+  return (
+    /^https:\/\/(huggingface\.co|(www\.)?modelscope\.cn)\//.test(address) || !/^(https?:|[./])/.test(address)
+  );
 }
 
 function shortName(address: string): string {

@@ -24,7 +24,8 @@ export function createLoadingCard(onCancel: () => void): LoadingCard {
     },
     update(progress) {
       detail.textContent = describe(progress);
-      if (progress.phase !== 'weights' || progress.totalBytes === 0) bar.removeAttribute('value');
+      const isCounted = progress.phase === 'download' || progress.phase === 'weights';
+      if (!isCounted || progress.totalBytes === 0) bar.removeAttribute('value');
       else bar.value = progress.loadedBytes / progress.totalBytes;
     },
     hide() {
@@ -44,11 +45,13 @@ function describe({
   switch (phase) {
     case 'config':
       return 'Reading what kind of model it is';
+    case 'download':
     case 'weights': {
-      const parts = [
-        `${formatBytes(loadedBytes)} of ${formatBytes(totalBytes)}`,
-        `${loadedTensors} of ${totalTensors} tensors`,
-      ];
+      const bytes = `${formatBytes(loadedBytes)} of ${formatBytes(totalBytes)}`;
+      const parts =
+        phase === 'download'
+          ? [`Downloading, to keep: ${bytes}`]
+          : [bytes, `${loadedTensors} of ${totalTensors} tensors`];
       if (secondsLeft !== undefined) parts.push(`${formatSeconds(Math.ceil(secondsLeft))} left`);
       return parts.join(' · ');
     }

@@ -6,6 +6,7 @@ import { createComposer } from './composer.ts';
 import { byId } from './dom.ts';
 import { showFacts, showFigures } from './figures.ts';
 import { followEnd } from './follow-end.ts';
+import { setUpKeptModels } from './kept-models.ts';
 import { createLoadingCard } from './loading-card.ts';
 import { setUpModelDialog } from './model-dialog.ts';
 import { type Checkpoint, createModelHost } from './model-host.ts';
@@ -49,6 +50,11 @@ const composer = createComposer((question) => {
 
 const loadingCard = createLoadingCard(() => host.cancel());
 
+const keptModels = setUpKeptModels({
+  onCheckpoint: load,
+  onError: (error) => show(errorCard(error, [dismiss])),
+});
+
 const modelDialog = setUpModelDialog({
   onCheckpoint: load,
   onSpeculation() {
@@ -57,7 +63,11 @@ const modelDialog = setUpModelDialog({
   onError: (error) => show(errorCard(error, [dismiss])),
 });
 
-const options = () => ({ debug: debug.flags, speculate: modelDialog.speculation });
+const options = async ({ isKept }: Checkpoint) => ({
+  debug: debug.flags,
+  speculate: modelDialog.speculation,
+  ...(isKept ? { store: await keptModels.store() } : {}),
+});
 const host = createModelHost(options, {
   onLoading({ name }) {
     notices.replaceChildren();

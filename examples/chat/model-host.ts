@@ -17,6 +17,8 @@ import {
 export interface Checkpoint {
   name: string;
   source: Parameters<typeof loadModel>[0];
+  /** Goes through the store: it comes from afar. */
+  isKept?: boolean;
 }
 
 export interface LoadedModel {
@@ -52,8 +54,11 @@ interface Attempt {
   released: Checkpoint | undefined;
 }
 
-/** @param options what to load the next model with */
-export function createModelHost(options: () => LoadOptions, events: HostEvents): ModelHost {
+/** @param options what to load a checkpoint with */
+export function createModelHost(
+  options: (checkpoint: Checkpoint) => Promise<LoadOptions>,
+  events: HostEvents,
+): ModelHost {
   let current: LoadedModel | undefined;
   let attempt: Attempt | undefined;
 
@@ -99,7 +104,7 @@ export function createModelHost(options: () => LoadOptions, events: HostEvents):
       events.onLoading(checkpoint);
       try {
         const model = await loadModel(checkpoint.source, {
-          ...options(),
+          ...(await options(checkpoint)),
           signal: mine.controller.signal,
           onProgress(progress) {
             if (attempt !== mine) return;

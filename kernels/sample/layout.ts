@@ -4,7 +4,7 @@
  * other side. Knows no device and checks no values; the engine has done that.
  *
  * Order of the rules: repetition penalty (prompt and output), presence and frequency penalty (output), logit bias,
- * temperature, top-k (ties with the k-th value stay), top-p (of equal logits at the threshold the lowest ids go first,
+ * mask, temperature, top-k (ties with the k-th value stay), top-p (of equal logits at the threshold the lowest ids go first,
  * as a stable ascending sort has it), min-p, softmax, draw.
  */
 
@@ -34,6 +34,8 @@ export const NUM_RESULT_WORDS = 16;
 const IS_GREEDY = 1;
 const USES_COUNTS = 2;
 const USES_BIAS = 4;
+const USES_MASK = 8;
+const NEGATIVE_INFINITY_BITS = 0xff80_0000;
 
 /** In `counts`: the token occurs in the prompt. The bits below it tell how often it was generated. */
 const IN_PROMPT = 0x8000_0000;
@@ -44,17 +46,21 @@ const WHOLE_SHARE = 0xffff_ffff;
 /** Stands for "min-p is off": no two logits of a model are that far apart. */
 const NO_MARGIN = 3e38;
 
-/** The tensor `sampling`. `hasBias`: the tensor `bias` holds a bias; without it `bias` is not read. */
+/** The tensor `sampling`. `hasBias`, `hasMask`: the tensors `bias` and `mask` hold something; without it they are not read. */
 export function packSampling(
   params: SamplingParams,
-  { hasBias }: { hasBias: boolean },
+  { hasBias, hasMask = false }: { hasBias: boolean; hasMask?: boolean },
 ): Uint32Array<ArrayBuffer> {
   const { temperature, minP, repetitionPenalty, presencePenalty, frequencyPenalty, seed } = params;
   const isGreedy = temperature < MIN_TEMPERATURE;
   const usesCounts = repetitionPenalty !== 1 || presencePenalty !== 0 || frequencyPenalty !== 0;
   const words = new Uint32Array(NUM_SAMPLING_WORDS);
   const floats = new Float32Array(words.buffer);
-  words[0] = (isGreedy ? IS_GREEDY : 0) | (usesCounts ? USES_COUNTS : 0) | (hasBias ? USES_BIAS : 0);
+  words[0] =
+    (isGreedy ? IS_GREEDY : 0) |
+    (usesCounts ? USES_COUNTS : 0) |
+    (hasBias ? USES_BIAS : 0) |
+    (hasMask ? USES_MASK : 0);
   floats[1] = isGreedy ? 1 : 1 / temperature;
   words[2] = Math.min(params.topK, 0xffff_ffff);
   words[3] = params.topP < 1 ? Math.min(params.topP * 2 ** 32, WHOLE_SHARE - 1) : WHOLE_SHARE;
@@ -65,6 +71,7 @@ export function packSampling(
   floats[8] = frequencyPenalty;
   words[9] = seed;
   words[10] = Math.floor(seed / 2 ** 32);
+  words[11] = NEGATIVE_INFINITY_BITS;
   return words;
 }
 

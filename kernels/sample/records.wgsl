@@ -14,6 +14,8 @@ struct Sampling {
   frequency: f32,
   seed_low: u32,
   seed_high: u32,
+  // The bits of -infinity, which WGSL takes for no constant.
+  banned: u32,
 }
 
 // What sampleScale tells of a block of tokens. Keys and sums without `model` are of the penalised logits.
@@ -36,6 +38,7 @@ struct Block {
 const is_greedy: u32 = 1u;
 const uses_counts: u32 = 2u;
 const uses_bias: u32 = 4u;
+const uses_mask: u32 = 8u;
 
 const whole_share: u32 = 0xffffffffu;
 const no_margin: f32 = 3e38;

@@ -1,4 +1,4 @@
-/** @file `sampleScale`: penalties and bias on the logits of the next token, and a summary of each block of the vocabulary. */
+/** @file `sampleScale`: penalties, bias and mask on the logits of the next token, and a summary of each block of the vocabulary. */
 import { type KernelVariant, wgslFile } from '../../src/gpu/kernel.ts';
 import { rowSize } from '../../src/graph/graph.ts';
 import { orderedKey } from '../lib/ordered-key.ts';
@@ -13,7 +13,7 @@ export const sampleScale: readonly KernelVariant<'sampleScale'>[] = [
     // A vec4 of the block per lane.
     when: ({ attrs }, device) => attrs.blockSize <= 4 * device.maxWorkgroupInvocations,
     build: ({ inputs, attrs, outputs }) => {
-      const { logits, sampling, counts, bias } = inputs;
+      const { logits, sampling, counts, bias, mask } = inputs;
       const { scaled, blocks } = outputs;
       const { row } = attrs;
       const vocab = rowSize(logits);
@@ -32,6 +32,7 @@ export const sampleScale: readonly KernelVariant<'sampleScale'>[] = [
           sampling: { tensor: sampling, type: 'Sampling' },
           counts: { tensor: counts, type: 'vec4<u32>' },
           bias: { tensor: bias, type: 'vec4<f32>' },
+          mask: { tensor: mask, type: 'u32' },
           scaled: { tensor: scaled, type: 'vec4<f32>', access: 'read_write' },
           blocks: { tensor: blocks, type: 'Block', access: 'read_write' },
         },

@@ -1,10 +1,10 @@
-// scaled[i] = penalised(logits[i]) + bias[i], and a Block record for each block of the vocabulary, where
+// scaled[i] = penalised(logits[i]) + bias[i], or -infinity where bit i of the mask is 0, and a Block record for each block of the vocabulary, where
 //   penalised(x) = (x > 0 ? x / repetition : x * repetition, when i occurs in prompt or output)
 //                  - frequency * count[i] - (presence, when count[i] > 0).
 // The temperature enters the sums only, (x - max) / temperature: dividing x itself would cost the digits it is large by.
 // Layout: one workgroup per block, a vec4 of tokens per lane. counts: bit 31 tells of the prompt, the bits below count the
-//   output. Without penalties and bias the logits are copied bit by bit.
-// Expects: records.wgsl, fixed-point.wgsl; logits, scaled, bias: array<vec4<f32>>, counts: array<vec4<u32>>,
+//   output. Without penalties, bias and mask the logits are copied bit by bit.
+// Expects: records.wgsl, fixed-point.wgsl; logits, scaled, bias: array<vec4<f32>>, counts: array<vec4<u32>>, mask: array<u32>,
 //   sampling: array<Sampling>, blocks: array<Block>; vocab, num_lanes, logits_offset, logits_stride (in vec4s).
 //   is_any_row: the row of the logits is the grid's depth - 1.
 var<workgroup> max_key: atomic<u32>;
@@ -67,6 +67,10 @@ fn main(
       y = select(y + b, b, bitcast<vec4<u32>>(b) == vec4(negative_infinity_bits));
     }
     y = select(y, x, bitcast<vec4<u32>>(x) == vec4(negative_infinity_bits));
+    if ((flags & uses_mask) != 0u) {
+      let allowed = (vec4(mask[k4 / 8u]) >> (4u * (k4 % 8u) + vec4(0u, 1u, 2u, 3u))) & vec4(1u);
+      y = select(bitcast<vec4<f32>>(vec4(sampling[0].banned)), y, allowed == vec4(1u));
+    }
     scaled[k4] = y;
   }
   var best = 0u;

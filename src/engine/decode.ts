@@ -1,5 +1,5 @@
 /** @file Decoding one token a step, several steps in flight: each reads on the GPU what the one before has sampled. */
-import type { Steps } from './steps.ts';
+import type { Steps, TokenConstraint } from './steps.ts';
 
 /** What a step gave. */
 export interface Sampled {
@@ -14,14 +14,23 @@ export async function* decode(
   promptLength: number,
   first: Promise<number[]>,
   maxTokens: number,
+  constraint?: TokenConstraint,
 ): AsyncGenerator<Sampled, void> {
   const pending = [first];
   const sampled: number[] = [];
   let numSubmitted = 1;
+  // What is allowed next is known when the token before was taken.
+  const depth = constraint ? 1 : steps.depth;
   try {
     while (sampled.length < maxTokens) {
-      for (; pending.length < steps.depth && numSubmitted < maxTokens; numSubmitted++) {
-        pending.push(steps.sample('decode', { rows: 1, position: promptLength + numSubmitted - 1 }));
+      for (; pending.length < depth && numSubmitted < maxTokens; numSubmitted++) {
+        const position = promptLength + numSubmitted - 1;
+        if (constraint) steps.writeMask(constraint.mask());
+        pending.push(
+          constraint
+            ? steps.sample(steps.single, { rows: 1, position, ids: [sampled.at(-1)!] })
+            : steps.sample('decode', { rows: 1, position }),
+        );
       }
       const tokens = await pending.shift()!;
       sampled.push(...tokens);

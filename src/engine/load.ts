@@ -16,7 +16,8 @@ export type { SourceLike } from '../weights/open-source.ts';
 
 import { convertedFormats } from '../weights/convert.ts';
 import { checkpointResolver } from '../weights/resolve.ts';
-import { type GpuWeights, uploadWeights } from '../weights/upload.ts';
+import type { FileExtent } from '../weights/source.ts';
+import { type UploadedWeights, uploadWeights } from '../weights/upload.ts';
 import { executorBytes } from './executor.ts';
 import { samplingDefaults, stopTokensOf } from './generation-config.ts';
 import { MAX_DRAFTS, type ModelSpec, type Plans, recordPrograms } from './recording.ts';
@@ -60,7 +61,9 @@ export async function openModel(from: SourceLike, options: LoadOptions = {}): Pr
   const { signal, debug = {} } = options;
   signal?.throwIfAborted();
   options.onProgress?.(NO_PROGRESS);
-  const checkpoint = await openCheckpoint(openSource(from, { hub: options.hub }), { signal });
+  const { hub, store } = options;
+  const opened = store ? store.source(from, { hub }) : openSource(from, { hub });
+  const checkpoint = await openCheckpoint(opened, { signal });
   const family = familyOf(checkpoint.config);
   const config = family.config(checkpoint.config);
   const spec = { family, config, resolve: checkpointResolver(checkpoint, formatOption(options.weights)) };
@@ -110,6 +113,10 @@ export async function startModel(opened: OpenedModel, options: LoadOptions = {})
       latest = { ...progress, phase };
       onProgress?.(latest);
     };
+    await checkpoint.source.prepare?.(fileExtents(checkpoint), {
+      signal,
+      onProgress: (progress) => report('download', progress),
+    });
     const weights = await uploadWeights(gpu, checkpoint, everyWeight.values(), {
       signal,
       onProgress: (progress) => report('weights', progress),
@@ -135,16 +142,24 @@ export async function startModel(opened: OpenedModel, options: LoadOptions = {})
   }
 }
 
+/** Every file with tensors, whether they are needed now or with other options. */
+function fileExtents({ tensors }: Checkpoint): FileExtent[] {
+  const ends = new Map<string, number>();
+  for (const { file, end } of tensors.values()) ends.set(file, Math.max(end, ends.get(file) ?? 0));
+  return [...ends].map(([name, bytes]) => ({ name, bytes }));
+}
+
 function describe(
   gpu: GpuContext,
   { checkpoint, spec, plans, sessionOptions }: OpenedModel,
-  weights: GpuWeights,
+  weights: UploadedWeights,
 ): ModelInfo {
   const { activationBytes } = executorBytes(everyPlan(plans));
   return {
     architecture: spec.family.architectures[0]!,
     contextLength: sessionOptions.capacity,
     weightBytes: weights.bytes,
+    load: weights.report,
     conversionErrors: weights.conversionErrors,
     activeWeightBytesPerToken: activeWeightBytes(plans.decode),
     kvBytes: cacheTensors(plans).reduce((sum, t) => sum + tensorBytes(t), 0),

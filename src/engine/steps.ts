@@ -39,6 +39,13 @@ export interface Cache {
   numDrafted: number;
 }
 
+/** Tells before each token which ones are allowed, and takes the one that was sampled. */
+export interface TokenConstraint {
+  /** Bits in the order of the vocabulary; undefined: every token. */
+  mask(): Uint32Array | undefined;
+  accept(id: number): void;
+}
+
 export interface Steps {
   readonly executor: Executor<ProgramName>;
   readonly cache: Cache;
@@ -52,13 +59,14 @@ export interface Steps {
     readonly readbackBytes: number;
     readonly hostMilliseconds: number;
   };
-  /** Writes what the sampler reads at the start of a generation; `answer` are ids behind the prompt that are there already. */
+  /** Writes what the sampler reads at the start of a generation; the last `numAnswered` ids are no prompt but output. */
   writeSampling(
-    prompt: readonly number[],
-    answer: readonly number[],
+    ids: readonly number[],
     sampling: SamplingParams,
-    bias: Readonly<Record<number, number>>,
+    options: { bias: Readonly<Record<number, number>>; hasMask: boolean; numAnswered: number },
   ): void;
+  /** Bits of the tokens that the steps from now on may sample; undefined: all. */
+  writeMask(mask: Uint32Array | undefined): void;
   /** Submits a step; `body`: only up to the rows' hidden states and caches, no logits. */
   run(name: ProgramName, input: StepInput, part: 'all' | 'body'): void;
   /** Submits a step and gives the tokens it samples: of `verify` one for each row that counts, else one. @throws NumericalError */
@@ -92,6 +100,7 @@ export async function createSteps(
   const resultBytes = 4 * NUM_RESULT_WORDS * maxResults;
   const ring = createReadbackRing(gpu.buffers, resultBytes, depth + 1);
   const result = executor.session('result');
+  let everyToken: Uint32Array | undefined;
   const counts = { readbacks: 0, readbackBytes: 0, hostMilliseconds: 0 };
 
   const write = (name: string, words: GPUAllowSharedBufferSource): void =>
@@ -123,11 +132,16 @@ export async function createSteps(
     depth,
     single,
     counts,
-    writeSampling(prompt, answer, sampling, bias) {
+    writeSampling(ids, sampling, { bias, hasMask, numAnswered }) {
       const hasBias = Object.keys(bias).length > 0;
-      write('sampling', packSampling(sampling, { hasBias }));
-      write('counts', packCounts(vocabSize, prompt, answer));
+      write('sampling', packSampling(sampling, { hasBias, hasMask }));
+      const begin = ids.length - numAnswered;
+      write('counts', packCounts(vocabSize, ids.slice(0, begin), ids.slice(begin)));
       if (hasBias) write('bias', denseBias(bias, vocabSize));
+    },
+    writeMask(mask) {
+      everyToken ??= new Uint32Array(Math.ceil(vocabSize / 32)).fill(0xffff_ffff);
+      write('mask', (mask ?? everyToken) as Uint32Array<ArrayBuffer>);
     },
     run(name, input, part) {
       writeStep(name, input);

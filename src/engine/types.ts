@@ -1,15 +1,22 @@
 /** @file The types that apps see of loading and generating: options, usage, what a model is. No behaviour. */
+
+import type { Store } from '../store/types.ts';
 import type { ConversionError } from '../weights/convert.ts';
 import type { HubOptions } from '../weights/hub.ts';
+import type { LoadReport } from '../weights/load-gauge.ts';
 import type { WantedFormat } from '../weights/resolve.ts';
 
 export type { ConversionError } from '../weights/convert.ts';
 export type { HubOptions } from '../weights/hub.ts';
+export type { LoadReport } from '../weights/load-gauge.ts';
 export type { WantedFormat } from '../weights/resolve.ts';
 
 export interface LoadProgress {
-  /** `config`: small files and headers; `weights`: shards stream to the GPU; `compile`: kernels; `ready`. */
-  phase: 'config' | 'weights' | 'compile' | 'ready';
+  /**
+   * `config`: small files and headers; `download`: shards come into the store, if there is one and they are not there yet;
+   * `weights`: shards stream to the GPU; `compile`: kernels; `ready`.
+   */
+  phase: 'config' | 'download' | 'weights' | 'compile' | 'ready';
   loadedBytes: number;
   totalBytes: number;
   loadedTensors: number;
@@ -61,6 +68,8 @@ export interface LoadOptions {
   gpu?: GPU;
   /** Token and mirror for names on Hugging Face. */
   hub?: HubOptions;
+  /** Keeps what is downloaded, verified, for the next time: `openStore()`, or `folderStore(path)` of shaderloom/node. */
+  store?: Store;
   onProgress?: (progress: LoadProgress) => void;
   signal?: AbortSignal;
   debug?: DebugFlags;
@@ -130,6 +139,8 @@ export interface ModelInfo {
   architecture: string;
   contextLength: number;
   weightBytes: number;
+  /** Time and memory that loading the weights took. */
+  load: LoadReport;
   /** What `weights` cost in accuracy, by kind of tensor; empty when nothing was converted. */
   conversionErrors: readonly ConversionError[];
   /** Bytes of weights that one decoded token reads: less than all where experts are chosen. */

@@ -263,13 +263,13 @@ export type AddOp = OpRecord<'add', { a: Tensor; b: Tensor }, object, object, Ou
 /** out [1, cols] = x[step.rows - 1]: the row whose logits choose the next token. */
 export type LastRowOp = OpRecord<'lastRow', { x: Tensor }, object, object, Out>;
 /**
- * First half of choosing a token: penalties and logit bias on a row of logits [rows, vocab], out = scaled logits, and a summary of
+ * First half of choosing a token: penalties, logit bias and a mask on a row of logits [rows, vocab], out = scaled logits, and a summary of
  * each block of `blockSize` tokens. The temperature enters the summaries only; it divides differences, not logits. `row`: see
  * samplePick.
  */
 export type SampleScaleOp = OpRecord<
   'sampleScale',
-  { logits: Tensor; sampling: Tensor; counts: Tensor; bias: Tensor },
+  { logits: Tensor; sampling: Tensor; counts: Tensor; bias: Tensor; mask: Tensor },
   object,
   { blockSize: number; row: number | undefined },
   { scaled: Tensor; blocks: Tensor }

@@ -71,6 +71,7 @@ function recordSampler(
   const sampling = sessionTensor(graph, 'sampling', [16], 'u32');
   const counts = sessionTensor(graph, 'counts', [vocab], 'u32');
   const bias = sessionTensor(graph, 'bias', [vocab], 'f32');
+  const mask = sessionTensor(graph, 'mask', [Math.ceil(vocab / 32)], 'u32');
   const scaled = createTensor(graph, [1, vocab]);
   const blockSize = sampleBlockSize(vocab);
   const numBlocks = Math.ceil(vocab / blockSize);
@@ -79,7 +80,7 @@ function recordSampler(
   record(graph, {
     kind: 'sampleScale',
     scope,
-    inputs: { logits, sampling, counts, bias },
+    inputs: { logits, sampling, counts, bias, mask },
     weights: {},
     attrs: { blockSize, row: attrs.row },
     outputs: { scaled, blocks },

@@ -5,7 +5,7 @@
 import { InvalidInputError, SourceError } from '../errors.ts';
 import { type ExplainRefusal, shownUrl } from './http.ts';
 import type { ReadOptions, Source } from './source.ts';
-import { createUrlReader, type UrlReaderOptions } from './url-reader.ts';
+import { createUrlReader, type UrlReader, type UrlReaderOptions } from './url-reader.ts';
 import { urlSourceOf } from './url-source.ts';
 
 export interface HubOptions {
@@ -109,15 +109,23 @@ function decoded(text: string): string {
   }
 }
 
-/**
- * A repository of a hub. Nothing is read, and no error of the hub thrown, before the first file is asked for.
- * @throws InvalidInputError when an option cannot be used
- */
-export function hubSource(
+/** A repository, and how it is read. */
+export interface HubRepository {
+  label: string;
+  /** Without a slash at the end. */
+  endpoint: string;
+  page: string;
+  /** What was asked for, or the hub's default branch. */
+  revision: string;
+  reader: UrlReader;
+}
+
+/** @throws InvalidInputError when an option cannot be used */
+export function openRepository(
   { hub: key, repository, revision }: HubName,
   options: HubOptions = {},
   reading: UrlReaderOptions = {},
-): Source {
+): HubRepository {
   const hub: Hub = HUBS[key];
   const endpoint = (key === 'hf' && checkEndpoint(options.endpoint)) || hub.endpoint;
   const token = key === 'hf' ? checkToken(options.token) : undefined;
@@ -130,17 +138,31 @@ export function hubSource(
     headers: token === undefined ? {} : { Authorization: `Bearer ${token}` },
     explain: explainRefusal({ label, page, token, revision: revisionOrDefault, host }),
   });
-  const folder = new URL(`${page}/resolve/${encodeURIComponent(revisionOrDefault)}/`);
+  return { label, endpoint, page, revision: revisionOrDefault, reader };
+}
 
+/** The files of a repository at a revision, which may be another than the one it was opened with. */
+export function repositoryFiles({ page, reader, label }: HubRepository, revision: string): Source {
+  return urlSourceOf(new URL(`${page}/resolve/${encodeURIComponent(revision)}/`), reader, label);
+}
+
+/**
+ * A repository of a hub. Nothing is read, and no error of the hub thrown, before the first file is asked for.
+ * @throws InvalidInputError when an option cannot be used
+ */
+export function hubSource(name: HubName, options: HubOptions = {}, reading: UrlReaderOptions = {}): Source {
+  const repository = openRepository(name, options, reading);
+  const { label, endpoint, page, revision, reader } = repository;
+  const hub: Hub = HUBS[name.hub];
   return {
-    ...urlSourceOf(folder, reader, label),
+    ...repositoryFiles(repository, revision),
 
     async list(options: ReadOptions = {}) {
-      const url = new URL(hub.listing(endpoint, repository, revisionOrDefault));
+      const url = new URL(hub.listing(endpoint, name.repository, revision));
       const bytes = await reader.readFile(url, MAX_LISTING_BYTES, options);
       if (!bytes) {
         throw new SourceError(
-          `${label}: there is no such repository or revision (asked for ${revisionOrDefault}). Check the spelling at ${page}.`,
+          `${label}: there is no such repository or revision (asked for ${revision}). Check the spelling at ${page}.`,
         );
       }
       try {

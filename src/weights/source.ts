@@ -3,6 +3,7 @@
  * sources share. It knows files and byte ranges; it must not know tensors, formats or the GPU.
  */
 import { SourceError } from '../errors.ts';
+import type { LoadProgress } from './progress.ts';
 
 /** Bytes [begin, end) of a file. */
 export interface ByteRange {
@@ -16,6 +17,8 @@ export interface FileStart {
   bytes: Uint8Array;
   /** Size of the file in bytes; undefined where the server does not say it reliably. */
   size: number | undefined;
+  /** The server's ETag, where it has one that tells versions of the file apart. */
+  etag?: string | undefined;
 }
 
 export interface ReadOptions {
@@ -47,6 +50,19 @@ export interface Source {
   stream(name: string, ranges: readonly ByteRange[], options?: ReadOptions): AsyncIterable<Uint8Array>;
   /** Names of the files, for sources that can list them. */
   list?(options?: ReadOptions): Promise<string[]>;
+  /** What is to be done before any of these files is streamed, for sources that keep them: downloads and verifies them. */
+  prepare?(files: readonly FileExtent[], options?: PrepareOptions): Promise<void>;
+}
+
+/** A file that will be streamed. */
+export interface FileExtent {
+  name: string;
+  /** At least so many bytes must be in it. */
+  bytes: number;
+}
+
+export interface PrepareOptions extends ReadOptions {
+  onProgress?: ((progress: LoadProgress) => void) | undefined;
 }
 
 /** Whether a name stays inside the checkpoint's folder: relative, no `..`, nothing a file system or URL reads otherwise. */
@@ -127,13 +143,21 @@ function findGroupEnds(ranges: readonly ByteRange[]): number[] {
 export interface Cursor {
   /** Position in the file of the next unread byte. */
   readonly position: number;
-  /** Skips to `begin` and returns some bytes from there, none beyond `end`; undefined when the stream is over. */
+  /**
+   * Skips to `begin` and returns some bytes from there, none beyond `end`, valid until the next call; undefined when the
+   * stream is over.
+   */
   next(begin: number, end: number): Promise<Uint8Array | undefined>;
   /** Gives the stream back; never throws. */
   close(): Promise<void>;
 }
 
+/** What is read at once where a stream fills a buffer that it is given. */
+const READ_BYTES = 256 * 1024;
+
 /**
+ * Reads a stream, where it can into one buffer again and again: a browser then has half the work, and no garbage that
+ * it may collect late.
  * @param position where in the file the stream's first byte is
  * @param during runs around each wait for the stream
  */
@@ -142,7 +166,7 @@ export function createCursor(
   position: number,
   during: <T>(wait: () => Promise<T>) => Promise<T> = (wait) => wait(),
 ): Cursor {
-  const reader = stream.getReader(); // not for await: Safari before 27 cannot iterate a ReadableStream
+  const { read, cancel } = createStreamReader(stream);
   let rest = new Uint8Array(0);
   return {
     get position() {
@@ -159,13 +183,36 @@ export function createCursor(
           rest = rest.subarray(bytes.length);
           return bytes;
         }
-        const { done, value } = await during(() => reader.read());
+        const { done, value } = await during(read);
         if (done) return undefined;
         rest = value as Uint8Array<ArrayBuffer>;
       }
     },
     async close() {
-      await reader.cancel().catch(() => undefined);
+      await cancel().catch(() => undefined);
+    },
+  };
+}
+
+/** Not for await: Safari before 27 cannot iterate a ReadableStream. */
+function createStreamReader(stream: ReadableStream<Uint8Array>): {
+  read(): Promise<ReadableStreamReadResult<Uint8Array>>;
+  cancel(): Promise<void>;
+} {
+  let reader: ReadableStreamBYOBReader;
+  try {
+    reader = stream.getReader({ mode: 'byob' });
+  } catch {
+    const plain = stream.getReader();
+    return { read: () => plain.read(), cancel: () => plain.cancel() };
+  }
+  let buffer = new ArrayBuffer(READ_BYTES);
+  return {
+    cancel: () => reader.cancel(),
+    async read() {
+      const result = await reader.read(new Uint8Array(buffer));
+      if (result.value) buffer = result.value.buffer;
+      return result as ReadableStreamReadResult<Uint8Array>;
     },
   };
 }

@@ -11,6 +11,7 @@ import type { Weight } from '../graph/graph.ts';
 import type { Checkpoint, TensorEntry } from './checkpoint.ts';
 import type { ConversionError } from './convert.ts';
 import { formats } from './formats.ts';
+import { createLoadGauge, type LoadReport } from './load-gauge.ts';
 import { widen } from './pack.ts';
 import { createProgress, type LoadProgress } from './progress.ts';
 import { chunksOfRows, type RowSizes } from './row-chunks.ts';
@@ -27,6 +28,10 @@ export interface GpuWeights {
   dispose(): void;
 }
 
+export interface UploadedWeights extends GpuWeights {
+  readonly report: LoadReport;
+}
+
 export interface UploadOptions {
   signal?: AbortSignal;
   onProgress?: (progress: LoadProgress) => void;
@@ -35,13 +40,15 @@ export interface UploadOptions {
 }
 
 const CHUNK_BYTES = 4 << 20;
+
 /** Allocates and fills every weight. On error or abort everything allocated here is released. */
 export async function uploadWeights(
   gpu: GpuContext,
   checkpoint: Pick<Checkpoint, 'config' | 'source' | 'tensors'>,
   weights: Iterable<Weight>,
   { signal, onProgress, chunkBytes = CHUNK_BYTES }: UploadOptions = {},
-): Promise<GpuWeights> {
+): Promise<UploadedWeights> {
+  const gauge = createLoadGauge(gpu.buffers);
   const parts = new Map<string, WeightBuffers>();
   const places = new Map<string, Place[]>();
   const wanted: TensorEntry[] = [];
@@ -97,11 +104,8 @@ export async function uploadWeights(
       }
     });
     gpu.throwIfFaulty();
-    const progress = createProgress(
-      wanted.reduce((sum, t) => sum + t.end - t.begin, 0),
-      wanted.length,
-      onProgress,
-    );
+    const bytesToRead = wanted.reduce((sum, t) => sum + t.end - t.begin, 0);
+    const progress = createProgress(bytesToRead, wanted.length, onProgress);
     const sizesOf = ({ name }: TensorEntry): RowSizes => {
       const sizes = places.get(name)!.map(sizesOfPlace);
       return {
@@ -109,7 +113,7 @@ export async function uploadWeights(
         together: Math.max(...sizes.map((size) => size.together)),
       };
     };
-    const writer = createWriter(gpu, (weight) => parts.get(weight.key)!);
+    const writer = createWriter(gpu, (weight) => parts.get(weight.key)!, gauge);
     let conversionErrors: ConversionError[];
     try {
       for await (const rows of chunksOfRows(checkpoint, wanted, chunkBytes, sizesOf, signal)) {
@@ -127,6 +131,7 @@ export async function uploadWeights(
     return {
       bytes,
       conversionErrors,
+      report: gauge.report(bytesToRead),
       dispose,
       buffer: (weight, section, part) =>
         parts.get(weight.key)!.buffers[weight.isVector ? 0 : part.index]!.get(section)!,

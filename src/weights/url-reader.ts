@@ -37,7 +37,7 @@ export interface UrlReaderOptions {
   retryDelay?: number | undefined;
   /** Milliseconds without a byte after which a connection counts as broken. 30,000 when not given. */
   maxSilence?: number | undefined;
-  /** Bytes of one range request of many. 8 MiB when not given. */
+  /** Bytes of one range request of many. 4 MiB when not given. */
   pieceBytes?: number | undefined;
 }
 
@@ -48,7 +48,11 @@ export interface UrlReader {
   stream(url: URL, ranges: readonly ByteRange[], options: ReadOptions): AsyncIterable<Uint8Array>;
 }
 
-const PIECE_BYTES = 8 * 1024 * 1024;
+/**
+ * Small, since Node's fetch leaves up to some 100 MiB of garbage behind, depending on when it is collected, which must stay within
+ * the bound on loading's heap together with the pieces.
+ */
+const PIECE_BYTES = 4 * 1024 * 1024;
 /** Fewer than the six connections that browsers open to a server, so that other requests get through. */
 const NUM_PIECES = 4;
 
@@ -58,6 +62,7 @@ interface Answer {
   isWhole: boolean;
   /** Size of the file, where a Content-Range tells. */
   size: number | undefined;
+  etag: string | undefined;
 }
 
 /** A range request was answered with the whole file. */
@@ -114,9 +119,9 @@ export function createUrlReader(settings: UrlReaderOptions): UrlReader {
       cursor = body;
       const size = checkResponse(response, url, range, explain);
       if (size !== 'missing') {
-        checkUnchanged(url, response, size);
         return {
           size,
+          etag: checkUnchanged(url, response, size),
           isWhole: response.status === 200,
           cursor: {
             get position() {
@@ -136,11 +141,13 @@ export function createUrlReader(settings: UrlReaderOptions): UrlReader {
   }
 
   /** Sizes and strong ETags must stay what they were. Other encodings of the same file have ETags of their own. */
-  function checkUnchanged(url: URL, { headers }: Response, size: number | undefined): void {
-    const etag = headers.get('etag');
-    const isTelling = etag !== null && !etag.startsWith('W/') && !headers.has('content-encoding');
+  function checkUnchanged(url: URL, { headers }: Response, size: number | undefined): string | undefined {
+    const found = headers.get('etag');
+    const isTelling = found !== null && !found.startsWith('W/') && !headers.has('content-encoding');
+    const etag = isTelling ? found : undefined;
     checkSame(url, 'size', size?.toString());
-    checkSame(url, 'ETag', isTelling ? etag : undefined);
+    checkSame(url, 'ETag', etag);
+    return etag;
   }
 
   function checkSame(url: URL, what: 'size' | 'ETag', now: string | undefined): void {
@@ -174,7 +181,7 @@ export function createUrlReader(settings: UrlReaderOptions): UrlReader {
       while (length < maxBytes) {
         const chunk = await read(url, options, answer.cursor, length, maxBytes);
         if (!chunk) break;
-        chunks.push(chunk);
+        chunks.push(chunk.slice());
         length += chunk.length;
         retries.progressed();
       }
@@ -190,7 +197,7 @@ export function createUrlReader(settings: UrlReaderOptions): UrlReader {
         const before = length;
         const isDone = await readAnswer(answer).finally(answer.cursor.close);
         const size = answer.size ?? (answer.isWhole && length < maxBytes ? length : undefined);
-        if (isDone) return { bytes: concatenate(chunks), size };
+        if (isDone) return { bytes: concatenate(chunks), size, etag: answer.etag };
         if (length === before)
           throw new TemporaryError(`${shownUrl(url)}: nothing came after byte ${length}.`);
       } catch (error) {

@@ -6,6 +6,7 @@ import type { GpuContext } from '../gpu/device.ts';
 import type { WeightPart } from '../gpu/kernel.ts';
 import type { Weight, WeightFormat } from '../graph/graph.ts';
 import { type ConversionError, createConverter } from './convert.ts';
+import type { LoadGauge } from './load-gauge.ts';
 import type { RowChunk } from './row-chunks.ts';
 import { createScatter } from './scatter.ts';
 import type { Piece } from './stored-matrix.ts';
@@ -40,7 +41,11 @@ export interface Writer {
   dispose(): void;
 }
 
-export function createWriter(gpu: GpuContext, buffersOf: (weight: Weight) => WeightBuffers): Writer {
+export function createWriter(
+  gpu: GpuContext,
+  buffersOf: (weight: Weight) => WeightBuffers,
+  gauge: LoadGauge,
+): Writer {
   const { device } = gpu;
   const scatter = createScatter(gpu);
   const converter = createConverter(gpu);
@@ -145,6 +150,7 @@ export function createWriter(gpu: GpuContext, buffersOf: (weight: Weight) => Wei
     conversionErrors: converter.errors,
     async write(place, chunk) {
       inFlight += put(place, chunk);
+      gauge.sample(inFlight);
       if (inFlight >= IN_FLIGHT_BYTES) await flush();
     },
     dispose() {

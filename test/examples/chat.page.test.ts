@@ -9,6 +9,7 @@ import type { Locator, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { type OpenPage, type PageTest, startPageTest } from '../page.ts';
 import { type FileServer, serve } from '../weights/file-server.ts';
+import { serveHub } from '../weights/hub-server.ts';
 
 const MODEL_FOLDER = join(import.meta.dirname, '../../examples/models/tiny-qwen3');
 /** Software adapters compile and compute slowly, and other tests run beside. */
@@ -294,10 +295,40 @@ describe('when the GPU is not what one hopes', () => {
     await notice(page)
       .filter({ hasText: 'Qwen/Qwen9@v1 on huggingface.co: there is no such repository' })
       .waitFor();
-    expect(new Set(asked)).toEqual(new Set(['https://huggingface.co/Qwen/Qwen9/resolve/v1/config.json']));
+    expect(new Set(asked)).toEqual(new Set(['https://huggingface.co/api/models/Qwen/Qwen9/revision/v1']));
     await loadUrl(page, 'No model', 'Qwen/Qwen 9');
     await notice(page).filter({ hasText: '"Qwen/Qwen 9" is no name of a repository' }).waitFor();
     await page.close();
+  });
+
+  test('what came of a model by its name is kept, listed and deleted', async () => {
+    const { page, screenshot } = await pages.open('about:blank');
+    await page.addInitScript(() => {
+      Object.defineProperty(navigator, 'gpu', { value: undefined });
+    });
+    const names = await readdir(MODEL_FOLDER);
+    const read = async (name: string) => [name, await readFile(join(MODEL_FOLDER, name))] as const;
+    const files = new Map(await Promise.all(names.map(read)));
+    const headers = { 'Access-Control-Allow-Origin': '*', 'Access-Control-Expose-Headers': 'Content-Range' };
+    const { hub, close } = await serveHub({ 'org/tiny': { files, revisions: ['main'] } }, { headers });
+    await page.route('https://huggingface.co/**', async (route) => {
+      const url = route.request().url().replace('https://huggingface.co', hub.url);
+      await route.fulfill({ response: await route.fetch({ url }) });
+    });
+    await page.goto(pages.url);
+    await notice(page).waitFor();
+    await notice(page).getByRole('button', { name: 'Dismiss' }).click();
+    await loadUrl(page, 'No model', 'org/tiny');
+    await notice(page).filter({ hasText: 'WebGPU is not available here' }).waitFor();
+    await openModelSheet(page, 'No model');
+    const kept = page.getByRole('list', { name: 'Kept on this computer' });
+    await kept.getByText('not the whole model yet').waitFor();
+    expect(await kept.locator('strong').allTextContents()).toEqual(['org/tiny']);
+    await screenshot('chat-kept-models');
+    await kept.getByRole('button', { name: 'Delete org/tiny' }).click();
+    await kept.waitFor({ state: 'hidden' });
+    await page.close();
+    await close();
   });
 
   test('a mistyped debug flag is told, and the page works', async () => {

@@ -13,16 +13,17 @@ const OFF = {
   frequencyPenalty: 0,
   seed: 0,
 };
-const flags = (params: Partial<typeof OFF>, hasBias = false): number =>
-  packSampling({ ...OFF, ...params }, { hasBias })[0]!;
+const flags = (params: Partial<typeof OFF>, hasBias = false, hasMask = false): number =>
+  packSampling({ ...OFF, ...params }, { hasBias, hasMask })[0]!;
 
-it('reads counts and bias only when a rule needs them', () => {
+it('reads counts, bias and mask only when a rule needs them', () => {
   expect(flags({})).toBe(0);
   expect(flags({ temperature: 0 })).toBe(1);
   expect(flags({ repetitionPenalty: 1.1 })).toBe(2);
   expect(flags({ presencePenalty: -1 })).toBe(2);
   expect(flags({ frequencyPenalty: 0.1 })).toBe(2);
   expect(flags({}, true)).toBe(4);
+  expect(flags({}, false, true)).toBe(8);
 });
 
 it('keeps top-p just below 1 apart from off', () => {

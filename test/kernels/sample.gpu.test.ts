@@ -183,6 +183,27 @@ test('a banned token is never picked, and if all are banned that is reported', a
   }
 });
 
+test('what a mask does not allow is banned, whatever the penalties and the bias say', async () => {
+  const random = seededRandom(freshSeed());
+  for (const vocab of [31, 257, 4099]) {
+    const logits = randomNormal(random, vocab, 3);
+    const mask = Uint32Array.from({ length: Math.ceil(vocab / 32) }, () => 2 ** 32 * random());
+    const isAllowed = (id: number): boolean => ((mask[id >>> 5]! >>> (id & 31)) & 1) === 1;
+    const bias = randomNormal(random, vocab);
+    const banned = bias.map((value, id) => (isAllowed(id) ? value : Number.NEGATIVE_INFINITY));
+    for (const rules of [{}, { topK: 20, topP: 0.9, repetitionPenalty: 1.3 }, { temperature: 0 }]) {
+      const input = { logits, params: rulesWith(rules), promptIds: [1, 2, 3], outputIds: [2] };
+      const masked = await runSampler({ ...input, bias, mask }, positions(4));
+      const wanted = await runSampler({ ...input, bias: banned }, positions(4));
+      expect(masked.results.map(({ token }) => token)).toEqual(wanted.results.map(({ token }) => token));
+      expect(masked.results.every(({ token }) => isAllowed(token))).toBe(true);
+      expect(masked.scaled).toEqual(wanted.scaled);
+    }
+    const none = await runSampler({ logits, params: rulesWith({}), mask: mask.fill(0) });
+    expect(none.results[0]!.isFinite).toBe(false);
+  }
+});
+
 test('without penalties and bias the logits stay as they are, bit by bit', async () => {
   const logits = randomNormal(seededRandom(freshSeed()), 257, 10);
   logits[3] = -0;

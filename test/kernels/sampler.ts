@@ -34,6 +34,8 @@ export interface SampleInput {
   promptIds?: readonly number[];
   outputIds?: readonly number[];
   bias?: ArrayLike<number>;
+  /** Bits of the tokens that may be sampled. */
+  mask?: Uint32Array;
   /** Logits are of 1 + so many rows, and these are the tokens of the rows behind the first. */
   guesses?: readonly number[];
   /** What is sampled is a draft: the guess of the next step's second row. */
@@ -94,7 +96,7 @@ export async function runSampler(
       byTensor.set(tensor, buffer);
     }
     const named = (name: string): GPUBuffer => byTensor.get(graph.tensors.find((t) => t.name === name)!)!;
-    const { bias } = input;
+    const { bias, mask } = input;
     const { rowStride } = logits;
     for (let row = 0; row < rows; row++) {
       const values = Array.from({ length: vocab }, (_, id) => input.logits[row * vocab + id]!);
@@ -104,9 +106,10 @@ export async function runSampler(
     device.queue.writeBuffer(
       named('sampling'),
       0,
-      packSampling(input.params, { hasBias: bias !== undefined }),
+      packSampling(input.params, { hasBias: bias !== undefined, hasMask: mask !== undefined }),
     );
     device.queue.writeBuffer(named('counts'), 0, packCounts(vocab, input.promptIds ?? [], input.outputIds));
+    if (mask) device.queue.writeBuffer(named('mask'), 0, mask as Uint32Array<ArrayBuffer>);
     if (bias) device.queue.writeBuffer(named('bias'), 0, Float32Array.from(bias));
     const uniform = buffers.uniform('step', 16);
     const stepBytes = RESULT_BYTES * rows;

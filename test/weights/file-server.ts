@@ -15,6 +15,12 @@ export interface Request {
 }
 
 export interface Behaviour {
+  /** The file that is asked for, in place of one of the given files. */
+  find?: (request: Request) => Uint8Array | undefined;
+  /** Answers with this status, and no file. */
+  status?: (request: Request) => number | undefined;
+  /** Sends another byte at this place of the body. */
+  corruptAt?: (request: Request, length: number) => number | undefined;
   /** Whether Range is understood; true when not given. */
   ranges?: boolean;
   /** Breaks the connection after this many bytes of the body. */
@@ -63,7 +69,12 @@ export async function serve(files: Map<string, Uint8Array>, behaviour: Behaviour
       });
     });
     if (behaviour.answer?.(request, response)) return;
-    const file = files.get(name);
+    const status = behaviour.status?.(request);
+    if (status !== undefined) {
+      response.writeHead(status, behaviour.headers?.(request)).end('not now');
+      return;
+    }
+    const file = behaviour.find ? behaviour.find(request) : files.get(name);
     if (!file) {
       response.writeHead(404).end('not found');
       return;
@@ -73,7 +84,12 @@ export async function serve(files: Map<string, Uint8Array>, behaviour: Behaviour
       return;
     }
     const end = Math.min(range?.end ?? file.length, file.length);
-    const body = file.subarray(range?.begin ?? 0, end);
+    let body = file.subarray(range?.begin ?? 0, end);
+    const corruptAt = behaviour.corruptAt?.(request, body.length);
+    if (corruptAt !== undefined) {
+      body = body.slice();
+      body[corruptAt]! ^= 0x40;
+    }
     const headers: Record<string, string> = { 'Content-Length': String(body.length) };
     if (range) headers['Content-Range'] = `bytes ${range.begin}-${end - 1}/${file.length}`;
     response.writeHead(range ? 206 : 200, { ...headers, ...behaviour.headers?.(request) });

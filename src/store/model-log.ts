@@ -1,0 +1,50 @@
+/** @file The log of a model: which files make it, and whether all of them once were there. Pure. */
+import type { Listing } from '../weights/hub-listing.ts';
+
+export type ModelRecord =
+  | { model: { name: string; revision?: string | undefined } }
+  /** Null: what was said before cannot be right. */
+  | { listing: Listing | null }
+  /** The model has this version of a file, in place of any other that was said before. */
+  | { file: string; id: string; size: number }
+  | { absent: string }
+  | { complete: true };
+
+export interface ModelState {
+  name: string;
+  revision: string | undefined;
+  listing: Listing | undefined;
+  /** By name: where its journal is. */
+  files: Map<string, { id: string; size: number }>;
+  absent: Set<string>;
+  /** All files of a load were there; whether they still are, their journals tell. */
+  isComplete: boolean;
+}
+
+/** @returns undefined when the log does not say what model it is about */
+export function readModelState(records: readonly ModelRecord[]): ModelState | undefined {
+  const head = records.find((record) => 'model' in record);
+  if (!head) return undefined;
+  const { name, revision } = head.model;
+  const state: ModelState = {
+    name,
+    revision,
+    listing: undefined,
+    files: new Map(),
+    absent: new Set(),
+    isComplete: false,
+  };
+  for (const record of records) applyModelRecord(state, record);
+  return state;
+}
+
+export function applyModelRecord(state: ModelState, record: ModelRecord): void {
+  if ('listing' in record) state.listing = record.listing ?? undefined;
+  else if ('file' in record) {
+    state.files.set(record.file, { id: record.id, size: record.size });
+    state.absent.delete(record.file);
+  } else if ('absent' in record) {
+    state.absent.add(record.absent);
+    state.files.delete(record.absent);
+  } else if ('complete' in record) state.isComplete = true;
+}
