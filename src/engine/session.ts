@@ -158,7 +158,7 @@ export async function createSession(
       steps.writeSampling(ids, options.sampling, {
         bias: options.logitBias ?? {},
         hasMask: constraint !== undefined,
-          numAnswered,
+        numAnswered,
       });
       if (constraint) steps.writeMask(constraint.mask());
       keepCached(reused);
