@@ -23,14 +23,14 @@ const openChat: Plugin = {
   },
 };
 
-/** Comments of WGSL are for readers of the source; in the published text they would be a tenth of it. Lines stay where they are. */
+/** Comments and indents of WGSL are for readers of the source; in the published text they would be a tenth of it. Lines stay where they are. */
 const stripWgslComments: Plugin = {
   name: 'strip-wgsl-comments',
   apply: 'build',
   transform(code, id) {
     if (!id.endsWith('.wgsl?raw')) return undefined;
     const text = JSON.parse(code.replace(/^export default /, '').replace(/;?\s*$/, '')) as string;
-    return { code: `export default ${JSON.stringify(text.replace(/[ \t]*\/\/.*$/gm, ''))};`, map: null };
+    return { code: `export default ${JSON.stringify(text.replace(/[ \t]*\/\/.*$|^[ \t]+/gm, ''))};`, map: null };
   },
 };
 
@@ -138,7 +138,7 @@ export default defineConfig({
           // loading, stopping, speculation and broken checkpoints is the page tests' affair.
           exclude: [
             'test/chat/chat.gpu.test.ts',
-            'test/engine/{debug,experts,load,speculate}.gpu.test.ts',
+            'test/engine/{debug,experts,fit,load,speculate}.gpu.test.ts',
             'test/store/load.gpu.test.ts', // in a folder of Node
             ...(everyCase ? [] : longInPages),
           ],

@@ -1,7 +1,7 @@
 /** @file The figures under the composer, and the facts about a model in its sheet. */
 import type { ChatResult, ModelInfo } from '../../src/index.ts';
 import { make } from './dom.ts';
-import { formatBytes, formatDuration, formatNumber } from './format.ts';
+import { formatBytes, formatDuration, formatName, formatNumber } from './format.ts';
 import { gpuBytes } from './model-host.ts';
 
 /** @param result the last answer, if there is one */
@@ -34,7 +34,7 @@ export function showFacts(list: HTMLElement, name: string, info: ModelInfo): voi
     figure('Name', name),
     figure('Architecture', info.architecture),
     figure('Context', `${info.contextLength.toLocaleString('en')} tokens`),
-    figure('Weights', formatBytes(info.weightBytes)),
+    figure('Weights', `${formatBytes(info.weightBytes)} ${formatName(info.weights)}`),
     figure('KV cache', formatBytes(info.kvBytes)),
     figure('Activations', formatBytes(info.activationBytes)),
     figure('Adapter', adapterName(info)),

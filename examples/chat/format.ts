@@ -1,4 +1,5 @@
-/** @file Numbers in words for readers: bytes, durations, rates. Pure. */
+/** @file Numbers in words for readers: bytes, durations, rates; and formats of weights. Pure. */
+import type { LoadedFormat } from '../../src/index.ts';
 
 const UNITS = ['bytes', 'kB', 'MB', 'GB', 'TB'];
 
@@ -27,4 +28,11 @@ export function formatSeconds(seconds: number): string {
 export function formatNumber(value: number): string {
   const digits = value >= 100 ? 0 : value >= 10 ? 1 : 2;
   return value.toLocaleString('en', { maximumFractionDigits: digits });
+}
+
+/** `as published`, `in 8 bits`. */
+export function formatName(weights: LoadedFormat = 'published'): string {
+  const bits = /^int(\d+)$/.exec(weights)?.[1];
+  if (bits) return `in ${bits} bits`;
+  return weights === 'published' ? 'as published' : `in ${weights}`;
 }

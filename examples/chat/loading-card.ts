@@ -1,11 +1,12 @@
 /** @file The card that shows how far loading is. */
-import type { LoadProgress } from '../../src/index.ts';
+import type { Fit, LoadProgress } from '../../src/index.ts';
 import { byId } from './dom.ts';
-import { formatBytes, formatSeconds } from './format.ts';
+import { formatBytes, formatName, formatSeconds } from './format.ts';
 
 export interface LoadingCard {
   show(name: string): void;
   update(progress: LoadProgress): void;
+  showFit(fit: Fit): void;
   hide(): void;
 }
 
@@ -14,11 +15,13 @@ export function createLoadingCard(onCancel: () => void): LoadingCard {
   const title = byId('loading-title', HTMLElement);
   const bar = byId('loading-bar', HTMLProgressElement);
   const detail = byId('loading-detail', HTMLElement);
+  const need = byId('loading-fit', HTMLElement);
   byId('loading-cancel', HTMLButtonElement).addEventListener('click', onCancel);
   return {
     show(name) {
       title.textContent = `Loading ${name}`;
       detail.textContent = 'Reading what kind of model it is';
+      need.textContent = '';
       bar.removeAttribute('value');
       card.hidden = false;
     },
@@ -27,6 +30,12 @@ export function createLoadingCard(onCancel: () => void): LoadingCard {
       const isCounted = progress.phase === 'download' || progress.phase === 'weights';
       if (!isCounted || progress.totalBytes === 0) bar.removeAttribute('value');
       else bar.value = progress.loadedBytes / progress.totalBytes;
+    },
+    showFit({ needed, best }) {
+      const { gpuBytes, weightBytes, kvBytes } = needed;
+      need.textContent =
+        `Needs ${formatBytes(gpuBytes)} of GPU memory: ${formatBytes(weightBytes)} for weights ${formatName(best?.weights)}, ` +
+        `${formatBytes(kvBytes)} for the context, the rest for computing and loading`;
     },
     hide() {
       card.hidden = true;
@@ -55,6 +64,8 @@ function describe({
       if (secondsLeft !== undefined) parts.push(`${formatSeconds(Math.ceil(secondsLeft))} left`);
       return parts.join(' · ');
     }
+    case 'fit':
+      return 'Asking the GPU for memory';
     case 'compile':
     case 'ready':
       return 'Compiling kernels for this GPU';

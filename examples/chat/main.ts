@@ -1,11 +1,12 @@
 /** @file The chat page: brings model, conversation and controls together. */
-import { type DebugFlags, parseDebugFlags } from '../../src/index.ts';
+import { type DebugFlags, DeviceLimitError, type Fit, parseDebugFlags } from '../../src/index.ts';
 import { createChat } from './chat.ts';
 import { acceptDrops, embedded } from './checkpoints.ts';
 import { createComposer } from './composer.ts';
 import { byId } from './dom.ts';
 import { showFacts, showFigures } from './figures.ts';
 import { followEnd } from './follow-end.ts';
+import { formatName } from './format.ts';
 import { setUpKeptModels } from './kept-models.ts';
 import { createLoadingCard } from './loading-card.ts';
 import { setUpModelDialog } from './model-dialog.ts';
@@ -57,24 +58,32 @@ const keptModels = setUpKeptModels({
 
 const modelDialog = setUpModelDialog({
   onCheckpoint: load,
-  onSpeculation() {
-    if (host.current) load(host.current.checkpoint);
+  onOptions() {
+    if (!host.current) return;
+    const { name, source, isKept } = host.current.checkpoint;
+    load({ name, source, isKept });
   },
   onError: (error) => show(errorCard(error, [dismiss])),
 });
 
 const options = async ({ isKept }: Checkpoint) => ({
   debug: debug.flags,
-  speculate: modelDialog.speculation,
+  ...modelDialog.options,
   ...(isKept ? { store: await keptModels.store() } : {}),
 });
+let fit: Fit | undefined;
 const host = createModelHost(options, {
   onLoading({ name }) {
     notices.replaceChildren();
+    fit = undefined;
     loadingCard.show(name);
     refresh();
   },
   onProgress: loadingCard.update,
+  onFit(found) {
+    fit = found;
+    loadingCard.showFit(found);
+  },
   onReady({ checkpoint, model }) {
     chat.stop();
     loadingCard.hide();
@@ -90,7 +99,8 @@ const host = createModelHost(options, {
   onFailed(error, checkpoint, released) {
     loadingCard.hide();
     const retry = { label: 'Try again', run: () => load(checkpoint) };
-    show(errorCard(error, [retry, ...(released ? [reload(released)] : []), dismiss]));
+    const smaller = error instanceof DeviceLimitError && fit?.best ? [loadAs(checkpoint, fit.best)] : [];
+    show(errorCard(error, [...smaller, retry, ...(released ? [reload(released)] : []), dismiss]));
   },
   onCancelled(released) {
     loadingCard.hide();
@@ -120,6 +130,11 @@ function load(checkpoint: Checkpoint): void {
 
 function reload(checkpoint: Checkpoint): NoticeAction {
   return { label: `Load ${checkpoint.name} again`, run: () => load(checkpoint) };
+}
+
+function loadAs(checkpoint: Checkpoint, choice: NonNullable<Fit['best']>): NoticeAction {
+  const label = `Load it ${formatName(choice.weights)}, ${choice.contextLength.toLocaleString('en')} tokens of context`;
+  return { label, run: () => load({ ...checkpoint, choice }) };
 }
 
 function show(card: HTMLElement): void {

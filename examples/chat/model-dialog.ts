@@ -1,28 +1,36 @@
-/** @file The sheet about the model: ways to load another checkpoint, and how it should decode. */
-import type { Speculation } from '../../src/index.ts';
+/** @file The sheet about the model: ways to load another checkpoint, and how it should lie on the GPU and decode. */
+import type { LoadOptions } from '../../src/index.ts';
 import { embedded, fromAddress, fromFiles, pickFolder } from './checkpoints.ts';
 import { byId, make } from './dom.ts';
 import type { Checkpoint } from './model-host.ts';
 
 export interface ModelDialog {
   /** What the reader wants of the next model that is loaded. */
-  readonly speculation: Speculation | undefined;
+  readonly options: Pick<LoadOptions, 'hub' | 'speculate' | 'weights'>;
 }
 
 export interface ModelDialogEvents {
   onCheckpoint(checkpoint: Checkpoint): void;
-  /** The reader wants the present model to decode in another way. */
-  onSpeculation(): void;
+  /** The reader wants the present model with other weights or another way to decode. */
+  onOptions(): void;
   onError(error: unknown): void;
 }
 
-export function setUpModelDialog({ onCheckpoint, onSpeculation, onError }: ModelDialogEvents): ModelDialog {
+export function setUpModelDialog({ onCheckpoint, onOptions, onError }: ModelDialogEvents): ModelDialog {
   const dialog = byId('model-dialog', HTMLDialogElement);
   const url = byId('url', HTMLInputElement);
   const files = byId('folder-input', HTMLInputElement);
-  const speculate = byId('speculate', HTMLSelectElement);
-  const wanted = new URLSearchParams(location.search).get('speculate');
-  if ([...speculate.options].some(({ value }) => value === wanted)) speculate.value = wanted ?? '';
+  const token = byId('token', HTMLInputElement);
+  const [speculate, weights] = (['speculate', 'weights'] as const).map((id) => {
+    const select = byId(id, HTMLSelectElement);
+    const wanted = new URLSearchParams(location.search).get(id);
+    if ([...select.options].some(({ value }) => value === wanted)) select.value = wanted ?? '';
+    select.addEventListener('change', () => {
+      dialog.close();
+      onOptions();
+    });
+    return select;
+  }) as [HTMLSelectElement, HTMLSelectElement];
   const choose = (checkpoint: Checkpoint | undefined) => {
     if (!checkpoint) return;
     dialog.close();
@@ -53,17 +61,17 @@ export function setUpModelDialog({ onCheckpoint, onSpeculation, onError }: Model
       onError(error);
     });
   });
-  speculate.addEventListener('change', () => {
-    dialog.close();
-    onSpeculation();
-  });
   files.addEventListener('change', () => {
     choose(files.files ? fromFiles(files.files) : undefined);
     files.value = ''; // choosing the same folder again is a change again
   });
   return {
-    get speculation() {
-      return (speculate.value || undefined) as Speculation | undefined;
+    get options() {
+      return {
+        hub: { token: token.value.trim() || undefined },
+        speculate: (speculate.value || undefined) as LoadOptions['speculate'],
+        weights: weights.value as LoadOptions['weights'],
+      };
     },
   };
 }

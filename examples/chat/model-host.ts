@@ -1,11 +1,13 @@
 /**
  * @file Which model the page talks to: loads checkpoints one at a time, cancels, replaces and releases them. Knows no DOM.
  *
- * While another checkpoint loads, the present model stays usable if it is small; a large one is released when the first weights
- * of the next one come, because few GPUs hold two. So a URL that leads nowhere or an unsupported config never costs the model
- * one has.
+ * While another checkpoint loads, the present model stays usable if it is small; a large one is released before the GPU is asked
+ * for the memory of the next one, because few GPUs hold two. So a URL that leads nowhere, an unsupported config or a model beyond
+ * the GPU's limits never costs the model one has.
  */
 import {
+  type Fit,
+  type FitChoice,
   type LoadOptions,
   type LoadProgress,
   loadModel,
@@ -19,6 +21,8 @@ export interface Checkpoint {
   source: Parameters<typeof loadModel>[0];
   /** Goes through the store: it comes from afar. */
   isKept?: boolean;
+  /** How to load it, where the reader took what was offered in place of what did not fit. */
+  choice?: FitChoice;
 }
 
 export interface LoadedModel {
@@ -29,6 +33,8 @@ export interface LoadedModel {
 export interface HostEvents {
   onLoading(checkpoint: Checkpoint): void;
   onProgress(progress: LoadProgress): void;
+  /** What the model needs is known; when it does not fit, `onFailed` follows. */
+  onFit(fit: Fit): void;
   /** Called before the model it replaces is released. */
   onReady(loaded: LoadedModel): void;
   /** `released` is the checkpoint that had to make room, if one did. */
@@ -105,10 +111,14 @@ export function createModelHost(
       try {
         const model = await loadModel(checkpoint.source, {
           ...(await options(checkpoint)),
+          ...checkpoint.choice,
+          onFit(fit) {
+            if (attempt === mine) events.onFit(fit);
+          },
           signal: mine.controller.signal,
           onProgress(progress) {
             if (attempt !== mine) return;
-            if (progress.phase === 'weights') makeRoom(mine);
+            if (progress.phase === 'fit') makeRoom(mine);
             events.onProgress(progress);
           },
         });

@@ -1,14 +1,20 @@
 /**
- * @file `npm run ask -- [--model DIR|NAME|URL] [--speculate mtp|lookup] "question"`: streams an answer in the terminal. The
- * environment variables HF_TOKEN and HF_ENDPOINT are for names on Hugging Face.
+ * @file `npm run ask -- [--model DIR|NAME|URL] [--weights auto|int8|...] [--speculate mtp|lookup] "question"`: streams an answer
+ * in the terminal. The environment variables HF_TOKEN and HF_ENDPOINT are for names on Hugging Face.
  */
 import { stat } from 'node:fs/promises';
 import { parseArgs, styleText } from 'node:util';
-import { loadModel, ShaderloomError, type Source, type Speculation } from '../../src/index.ts';
+import {
+  type LoadOptions,
+  loadModel,
+  ShaderloomError,
+  type Source,
+  type Speculation,
+} from '../../src/index.ts';
 import { folder, gpu } from '../../src/node.ts';
 
 const USAGE =
-  'usage: npm run ask -- [--model DIR|NAME|URL] [--no-think] [--max-tokens N] [--seed N] [--speculate mtp|lookup] "question"';
+  'usage: npm run ask -- [--model DIR|NAME|URL] [--no-think] [--max-tokens N] [--seed N] [--weights auto|published|bf16|f16|int8|int4] [--context N] [--speculate mtp|lookup] "question"';
 const EMBEDDED = new URL('../models/tiny-qwen3/', import.meta.url);
 
 async function main(): Promise<void> {
@@ -20,6 +26,8 @@ async function main(): Promise<void> {
       'max-tokens': { type: 'string' },
       seed: { type: 'string' },
       speculate: { type: 'string' },
+      weights: { type: 'string' },
+      context: { type: 'string' },
     },
   });
   const question = positionals.join(' ').trim();
@@ -31,6 +39,8 @@ async function main(): Promise<void> {
     hub: { token: variable('HF_TOKEN'), endpoint: variable('HF_ENDPOINT') },
     // Checked where it is used.
     speculate: values.speculate as Speculation | undefined,
+    weights: values.weights as LoadOptions['weights'],
+    contextLength: number('context', values.context),
     signal: stopper.signal,
     onProgress: showProgress,
   });
@@ -48,6 +58,7 @@ async function main(): Promise<void> {
       process.stdout.write(reasoning ? styleText('dim', reasoning) : (content ?? ''));
     }
     const { usage, timings, finishReason } = await answer.result;
+    const format = model.info.weights === 'published' ? '' : `, weights in ${model.info.weights}`;
     const drafts = values.speculate
       ? `, ${usage.acceptedTokens} of ${usage.draftTokens} drafts accepted, ${timings.tokensPerStep.toFixed(2)} tokens a step`
       : '';
@@ -55,7 +66,7 @@ async function main(): Promise<void> {
     console.error(
       styleText(
         'dim',
-        `${usage.completionTokens} tokens (${finishReason}), ${timings.decodeTokensPerSecond.toFixed(1)} tokens/s, first after ${Math.round(timings.timeToFirstToken)} ms${drafts}, ${model.info.adapter.description}`,
+        `${usage.completionTokens} tokens (${finishReason}), ${timings.decodeTokensPerSecond.toFixed(1)} tokens/s, first after ${Math.round(timings.timeToFirstToken)} ms${drafts}${format}, ${model.info.adapter.description}`,
       ),
     );
   } finally {

@@ -1,18 +1,26 @@
 /**
  * @file `npm run plan -- DIR|config.json [--weights FORMAT] [--context N] [--memory 24GiB] [--json] [--ops]`: what a model
- * would cost, and whether it fits, without a GPU and without its weights.
+ * would cost, and whether it fits, without a GPU and without its weights: from the headers of a checkpoint's files where they
+ * are, else from its config.json alone.
  */
-import { readFile, stat } from 'node:fs/promises';
+import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { filesOf } from '../../src/engine/check-fit.ts';
 import { contextThatFits, type Estimate, estimate } from '../../src/engine/estimate.ts';
+import { type Answer, findFit, fitError } from '../../src/engine/fit.ts';
+import { openModel } from '../../src/engine/load.ts';
+import type { LoadOptions } from '../../src/engine/types.ts';
 import { ShaderloomError } from '../../src/errors.ts';
 import { printPlan } from '../../src/graph/print.ts';
 import { familyOf } from '../../src/models/index.ts';
+import { folder } from '../../src/node.ts';
 import { uniformResolver } from '../../src/weights/resolve.ts';
 
 const USAGE =
-  'usage: npm run plan -- DIR|config.json [--weights bf16|f16|f32|fp8|int4|int8] [--context N] [--memory 24GiB] [--json] [--ops]';
+  'usage: npm run plan -- DIR|config.json [--weights FORMAT] [--context N] [--memory 24GiB] [--json] [--ops]\n' +
+  'FORMAT of a folder with safetensors files: published (default), auto, bf16, f16, int8, int4 as they would be loaded; ' +
+  'of a config.json: bf16, f16, f32, fp8, int4, int8 as they would be published';
 /** What desktop adapters bind; a weight beyond it takes another dispatch. */
 const DESKTOP_BINDING_BYTES = 2 ** 31;
 const PREFILL_ROWS = 256;
@@ -42,14 +50,64 @@ async function main(): Promise<void> {
     maxBindingBytes: DESKTOP_BINDING_BYTES,
   } as const;
   const memory = values.memory === undefined ? undefined : bytesOf(values.memory);
-  const planned = estimate(config, uniformResolver(values.weights ?? publishedFormat(config)), options);
+  const headers = (await hasTensors(path))
+    ? await readHeaders(path, values.weights, capacity, memory)
+    : undefined;
+  const resolve = headers?.resolve ?? uniformResolver(values.weights ?? publishedFormat(config));
+  const planned = estimate(config, resolve, options);
   if (values.json) {
-    console.log(JSON.stringify(planned.estimate, null, 2));
+    console.log(JSON.stringify({ ...planned.estimate, ...headers?.answer }, null, 2));
     return;
   }
   if (values.ops) console.log(`${printPlan(planned.decode)}\n`);
   console.log(table(planned.estimate, capacity));
-  if (memory !== undefined) console.log(fit(planned.estimate, capacity, max, memory));
+  if (headers) console.log(headers.verdict);
+  else if (memory !== undefined) console.log(fit(planned.estimate, capacity, max, memory));
+}
+
+/** What `loadModel` would say on a desktop adapter with so much memory. */
+async function readHeaders(
+  path: string,
+  weights: string | undefined,
+  contextLength: number,
+  memory?: number,
+) {
+  const opened = await openModel(folder(path), {
+    contextLength,
+    // Checked where it is used.
+    weights: weights as LoadOptions['weights'],
+  });
+  const space = {
+    bindingBytes: DESKTOP_BINDING_BYTES,
+    memoryBytes: memory,
+    info: { isFallback: false },
+  };
+  const answer = findFit(opened, space);
+  const { spec } = opened.variant(answer.chosen);
+  const name = spec.family.architectures[0]!;
+  const verdict = answer.fits
+    ? neededText(answer, filesOf(opened), memory)
+    : fitError(name, opened, answer).message;
+  return { answer, resolve: spec.resolve, verdict: `\n${verdict}` };
+}
+
+function neededText(
+  { needed, chosen, best }: Answer,
+  { downloadBytes, storeBytes }: ReturnType<typeof filesOf>,
+  memory: number | undefined,
+): string {
+  const where = memory === undefined ? '' : ` of ${gibibytes(memory)}`;
+  return (
+    `Weights ${chosen === 'published' ? 'as published' : `in ${chosen}`}, a context of ${best!.contextLength}: ` +
+    `${gibibytes(needed.gpuBytes)}${where} on the GPU with what loading takes for a while; ` +
+    `${gibibytes(downloadBytes)} to download, ${gibibytes(storeBytes)} to store`
+  );
+}
+
+/** Whether there are files with headers beside the config. */
+async function hasTensors(path: string): Promise<boolean> {
+  if (!(await stat(path)).isDirectory()) return false;
+  return (await readdir(path)).some((name) => name.endsWith('.safetensors'));
 }
 
 /** What compressed-tensors says of weights. */
@@ -78,10 +136,11 @@ function bytesOf(text: string): number {
   return Number(number) * UNITS[unit]!;
 }
 
+const gibibytes = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(bytes < 2 ** 30 ? 3 : 1)} GiB`;
+
 /** @param max the longest context that the model was made for */
 function fit(e: Estimate, capacity: number, max: number, memory: number): string {
   const needed = e.weightBytes + e.activationBytes + e.kvBytesPerToken * capacity;
-  const gibibytes = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
   const longest = contextThatFits(e, memory);
   const verdict = needed <= memory ? 'fits' : 'does not fit';
   return (

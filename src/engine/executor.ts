@@ -2,7 +2,7 @@
  * @file The buffers and programs of one session: step uniform, slots shared by all programs (only one runs at a time),
  * session tensors shared by name. Runs steps; it must not know models, text or sampling rules.
  */
-import { allocate } from '../gpu/buffers.ts';
+import { allocate, bufferSize } from '../gpu/buffers.ts';
 import type { GpuContext } from '../gpu/device.ts';
 import type { KernelTable, Step } from '../gpu/kernel.ts';
 import { createProfiler, type ProfileRow } from '../gpu/profile.ts';
@@ -40,6 +40,9 @@ export interface Executor<Name extends string = string> {
   dispose(): void;
 }
 
+/** The uniform that every kernel reads. */
+const STEP_BYTES = 16;
+
 export async function createExecutor<Name extends string>(
   gpu: GpuContext,
   weights: GpuWeights,
@@ -63,7 +66,7 @@ export async function createExecutor<Name extends string>(
       device,
       'the KV cache and activations',
       () => ({
-        stepUniform: own(buffers.uniform('step', 16)),
+        stepUniform: own(buffers.uniform('step', STEP_BYTES)),
         slotBuffers: largestFirst(everyPlan).map((bytes, i) => own(buffers.storage(`slot ${i}`, bytes))),
         sessionBuffers: new Map(
           [...sessionSizes(everyPlan)].map(([name, bytes]) => [
@@ -166,8 +169,34 @@ function sessionSizes(plans: readonly Plan[]): Map<string, number> {
   return sizes;
 }
 
-/** Bytes that the buffers of these programs take together, without weights: shared slots, and session tensors. */
-export function executorBytes(plans: readonly Plan[]): { activationBytes: number; sessionBytes: number } {
-  const sum = (values: Iterable<number>): number => [...values].reduce((a, b) => a + b, 0);
-  return { activationBytes: sum(largestFirst(plans)), sessionBytes: sum(sessionSizes(plans).values()) };
+/** Bytes on the GPU of what programs take beside weights. */
+export interface ExecutorBytes {
+  kvBytes: number;
+  /** Everything else: what steps compute, what the host writes for them, and the sampler's state. */
+  activationBytes: number;
+  /** Of one buffer that is no cache. */
+  largestActivationBytes: number;
+}
+
+/** What the buffers of `createExecutor` take together. */
+export function executorBytes(plans: readonly Plan[]): ExecutorBytes {
+  const sum = (sizes: readonly number[]): number => sizes.reduce((a, b) => a + b, 0);
+  const [caches, others]: [number[], number[]] = [[], largestFirst(plans).map(bufferSize)];
+  for (const [name, bytes] of sessionSizes(plans)) {
+    (isCache(name) ? caches : others).push(bufferSize(bytes));
+  }
+  return {
+    kvBytes: sum(caches),
+    activationBytes: sum(others) + STEP_BYTES,
+    largestActivationBytes: Math.max(...others),
+  };
+}
+
+/** Whether a session tensor is a KV cache. */
+const isCache = (name: string): boolean => name.startsWith('kv.');
+
+/** The KV caches of some programs, each once. */
+export function cacheTensors(plans: readonly Plan[]): Tensor[] {
+  const caches = plans.flatMap((plan) => plan.sessionTensors).filter(({ name }) => isCache(name));
+  return [...new Map(caches.map((t) => [t.name, t])).values()];
 }

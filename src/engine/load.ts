@@ -3,10 +3,9 @@
  * everything without a GPU; `startModel` takes the device, streams the weights and compiles. Whatever fails, nothing stays
  * allocated. It must not know text.
  */
-import { DeviceLimitError, InvalidInputError } from '../errors.ts';
-import { type GpuContext, openDevice } from '../gpu/device.ts';
-import { type Tensor, tensorBytes } from '../graph/graph.ts';
-import { activeWeightBytes, type Plan } from '../graph/plan.ts';
+import { InvalidInputError } from '../errors.ts';
+import { type DeviceOptions, type GpuContext, openDevice } from '../gpu/device.ts';
+import { activeWeightBytes } from '../graph/plan.ts';
 import { printPlan } from '../graph/print.ts';
 import { familyOf } from '../models/index.ts';
 import { type Checkpoint, openCheckpoint, readJson } from '../weights/checkpoint.ts';
@@ -18,13 +17,16 @@ import { convertedFormats } from '../weights/convert.ts';
 import { checkpointResolver } from '../weights/resolve.ts';
 import type { FileExtent } from '../weights/source.ts';
 import { type UploadedWeights, uploadWeights } from '../weights/upload.ts';
-import { executorBytes } from './executor.ts';
+import { everyWeight, type FitQuestion, fitError, type Variant } from './fit.ts';
 import { samplingDefaults, stopTokensOf } from './generation-config.ts';
+import { measureFit } from './measure-fit.ts';
 import { MAX_DRAFTS, type ModelSpec, type Plans, recordPrograms } from './recording.ts';
 import { createSession, type Session, type SessionOptions } from './session.ts';
-import type { LoadOptions, LoadProgress, ModelInfo } from './types.ts';
+import { stepsBytes } from './steps.ts';
+import type { LoadedFormat, LoadOptions, LoadProgress, ModelInfo } from './types.ts';
 
-export interface OpenedModel {
+/** With `weights: 'auto'`, `spec` and `plans` are those of the checkpoint as published. */
+export interface OpenedModel extends FitQuestion {
   readonly checkpoint: Checkpoint;
   readonly spec: ModelSpec;
   readonly plans: Plans;
@@ -66,7 +68,8 @@ export async function openModel(from: SourceLike, options: LoadOptions = {}): Pr
   const checkpoint = await openCheckpoint(opened, { signal });
   const family = familyOf(checkpoint.config);
   const config = family.config(checkpoint.config);
-  const spec = { family, config, resolve: checkpointResolver(checkpoint, formatOption(options.weights)) };
+  const weights = formatOption(options.weights);
+  naturalOption('memoryBytes', options.memoryBytes);
   const capacity = contextLength(options.contextLength, config.maxPositionEmbeddings);
   const prefillRows = Math.min(naturalOption('prefillRows', options.prefillRows) ?? PREFILL_ROWS, capacity);
   const sessionOptions: SessionOptions = {
@@ -81,12 +84,19 @@ export async function openModel(from: SourceLike, options: LoadOptions = {}): Pr
     forced: debug.kernel,
     signal,
   };
-  const plans = recordPrograms(spec, sessionOptions);
+  const record = (weights: LoadedFormat): Variant => {
+    const resolve = checkpointResolver(checkpoint, weights === 'published' ? undefined : weights);
+    const spec = { family, config, resolve };
+    return { weights, spec, plans: recordPrograms(spec, sessionOptions) };
+  };
+  const first = record(weights === 'auto' ? 'published' : weights);
   const { source } = checkpoint;
   return {
     checkpoint,
-    spec,
-    plans,
+    weights,
+    spec: first.spec,
+    plans: first.plans,
+    variant: (weights) => (weights === first.weights ? first : record(weights)),
     sessionOptions,
     readJson: (name) => readJson(source, name, { signal }),
     async readText(name) {
@@ -96,28 +106,39 @@ export async function openModel(from: SourceLike, options: LoadOptions = {}): Pr
   };
 }
 
-/** Takes a device, uploads the weights and compiles the programs. */
+export function deviceOptions({ gpu, precision, debug = {} }: LoadOptions): DeviceOptions {
+  return { gpu, subgroups: debug.subgroups, f16: precision === 'f32' ? false : debug.f16 };
+}
+
+/**
+ * Takes a device, uploads the weights and compiles the programs.
+ * @throws DeviceLimitError before weights are downloaded, when they do not fit
+ */
 export async function startModel(opened: OpenedModel, options: LoadOptions = {}): Promise<StartedModel> {
-  const { checkpoint, spec, plans, sessionOptions } = opened;
-  const { signal, onProgress, debug = {} } = options;
-  const gpu = await openDevice({
-    gpu: options.gpu,
-    subgroups: debug.subgroups,
-    f16: options.precision === 'f32' ? false : debug.f16,
-  });
+  const { checkpoint, sessionOptions } = opened;
+  const { memoryBytes, signal, onProgress, debug = {} } = options;
+  const gpu = await openDevice(deviceOptions(options));
   try {
-    checkLimits(gpu, plans, sessionOptions.capacity);
-    const everyWeight = new Map(everyPlan(plans).flatMap((plan) => [...plan.graph.weights]));
     let latest = NO_PROGRESS;
     const report = (phase: LoadProgress['phase'], progress: Omit<LoadProgress, 'phase'> = latest): void => {
       latest = { ...progress, phase };
       onProgress?.(latest);
     };
+    const { answer, fit } = await measureFit(gpu, opened, {
+      memoryBytes,
+      onProbe: () => report('fit'),
+      probesBest: false,
+      signal,
+    });
+    options.onFit?.(fit);
+    if (!fit.fits) throw fitError(opened.spec.family.architectures[0]!, opened, answer);
+    const variant = opened.variant(answer.chosen);
+    const { spec, plans } = variant;
     await checkpoint.source.prepare?.(fileExtents(checkpoint), {
       signal,
       onProgress: (progress) => report('download', progress),
     });
-    const weights = await uploadWeights(gpu, checkpoint, everyWeight.values(), {
+    const weights = await uploadWeights(gpu, checkpoint, everyWeight(plans), {
       signal,
       onProgress: (progress) => report('weights', progress),
     });
@@ -129,7 +150,7 @@ export async function startModel(opened: OpenedModel, options: LoadOptions = {})
     return {
       session,
       stopTokens: stopTokensOf(checkpoint.config, checkpoint.generationConfig),
-      info: describe(gpu, opened, weights),
+      info: describe(gpu, opened, variant, weights),
       lost: gpu.lost,
       dispose() {
         session.dispose();
@@ -151,45 +172,26 @@ function fileExtents({ tensors }: Checkpoint): FileExtent[] {
 
 function describe(
   gpu: GpuContext,
-  { checkpoint, spec, plans, sessionOptions }: OpenedModel,
+  { checkpoint, sessionOptions }: OpenedModel,
+  { weights: format, spec, plans }: Variant,
   weights: UploadedWeights,
 ): ModelInfo {
-  const { activationBytes } = executorBytes(everyPlan(plans));
+  const { kvBytes, activationBytes } = stepsBytes(plans, sessionOptions.speculate, gpu.info);
   return {
     architecture: spec.family.architectures[0]!,
     contextLength: sessionOptions.capacity,
+    weights: format,
     weightBytes: weights.bytes,
     load: weights.report,
     conversionErrors: weights.conversionErrors,
     activeWeightBytesPerToken: activeWeightBytes(plans.decode),
-    kvBytes: cacheTensors(plans).reduce((sum, t) => sum + tensorBytes(t), 0),
+    kvBytes,
     activationBytes,
     dispatchesPerToken: plans.decode.graph.ops.length,
     samplingDefaults: samplingDefaults(checkpoint.generationConfig),
     adapter: gpu.info,
     features: (['subgroups', 'f16'] as const).filter((f) => gpu.traits[f]),
   };
-}
-
-const everyPlan = (plans: Plans): Plan[] => Object.values(plans);
-
-function cacheTensors(plans: Plans): Tensor[] {
-  const caches = everyPlan(plans)
-    .flatMap((plan) => plan.sessionTensors)
-    .filter((t) => t.name.startsWith('kv.'));
-  return [...new Map(caches.map((t) => [t.name, t])).values()];
-}
-
-/** Every cache must fit one binding. */
-function checkLimits(gpu: GpuContext, plans: Plans, capacity: number): void {
-  const largest = Math.max(...cacheTensors(plans).map(tensorBytes));
-  const { maxBindingBytes } = gpu.traits;
-  if (largest > maxBindingBytes) {
-    const fits = Math.floor((maxBindingBytes / largest) * capacity);
-    throw new DeviceLimitError(
-      `A context of ${capacity} tokens needs a KV cache of ${largest} bytes a layer, this device binds at most ${maxBindingBytes}. Load the model with contextLength: ${fits} or less.`,
-    );
-  }
 }
 
 function contextLength(wanted: number | undefined, max: number): number {
@@ -202,11 +204,10 @@ function contextLength(wanted: number | undefined, max: number): number {
   return length;
 }
 
-function formatOption(wanted: LoadOptions['weights']): LoadOptions['weights'] {
-  if (wanted !== undefined && !Object.hasOwn(convertedFormats, wanted)) {
-    throw new InvalidInputError(
-      `weights is ${JSON.stringify(wanted)}, wanted one of ${Object.keys(convertedFormats).join(', ')}`,
-    );
+function formatOption(wanted: LoadOptions['weights'] = 'published'): FitQuestion['weights'] {
+  const known = ['auto', 'published', ...Object.keys(convertedFormats)];
+  if (!known.includes(wanted)) {
+    throw new InvalidInputError(`weights is ${JSON.stringify(wanted)}, wanted one of ${known.join(', ')}`);
   }
   return wanted;
 }

@@ -11,12 +11,18 @@ import {
   unpackResult,
 } from '../../kernels/sample/layout.ts';
 import { InvalidInputError, NumericalError } from '../errors.ts';
-import { createReadbackRing } from '../gpu/buffers.ts';
+import { bufferSize, createReadbackRing } from '../gpu/buffers.ts';
 import type { GpuContext } from '../gpu/device.ts';
 import { ropeAngles } from '../graph/rope.ts';
 import type { ModelConfig } from '../models/model.ts';
 import type { GpuWeights } from '../weights/upload.ts';
-import { createExecutor, type Executor, type ExecutorOptions } from './executor.ts';
+import {
+  createExecutor,
+  type Executor,
+  type ExecutorBytes,
+  type ExecutorOptions,
+  executorBytes,
+} from './executor.ts';
 import { ANGLES, MAX_DRAFTS, NEXT_TOKENS, type Plans, TOKENS } from './recording.ts';
 import type { Speculation } from './types.ts';
 
@@ -86,19 +92,16 @@ export async function createSteps(
 ): Promise<Steps> {
   const { device } = gpu;
   const { speculate } = options;
-  const { decode, ...others } = plans;
   const single = speculate === 'mtp' ? 'verify' : 'decode';
   const executor = await createExecutor<ProgramName>(
     gpu,
     weights,
-    single === 'decode' ? plans : others,
+    programsOf(plans, speculate),
     kernels,
     options,
   );
-  const depth = gpu.info.isFallback ? 1 : STEPS_IN_FLIGHT;
-  const maxResults = speculate ? 1 + MAX_DRAFTS[speculate] : 1;
-  const resultBytes = 4 * NUM_RESULT_WORDS * maxResults;
-  const ring = createReadbackRing(gpu.buffers, resultBytes, depth + 1);
+  const depth = depthOn(gpu.info);
+  const ring = createReadbackRing(gpu.buffers, resultBytes(speculate), depth + 1);
   const result = executor.session('result');
   let everyToken: Uint32Array | undefined;
   const counts = { readbacks: 0, readbackBytes: 0, hostMilliseconds: 0 };
@@ -159,7 +162,7 @@ export async function createSteps(
       );
       const tokens = read().then((words) => {
         counts.readbacks++;
-        counts.readbackBytes += resultBytes;
+        counts.readbackBytes += resultBytes(speculate);
         return unpack(words, name === 'verify' ? rows : 1);
       });
       // A failure is reported to whoever awaits the tokens, not as an unhandled rejection before that.
@@ -172,6 +175,30 @@ export async function createSteps(
       executor.dispose();
     },
   };
+}
+
+/** The programs that are run. */
+function programsOf({ decode, ...others }: Plans, speculate: Speculation | undefined): Partial<Plans> {
+  return speculate === 'mtp' ? others : { decode, ...others };
+}
+
+type AdapterKind = Pick<GpuContext['info'], 'isFallback'>;
+
+const depthOn = ({ isFallback }: AdapterKind): number => (isFallback ? 1 : STEPS_IN_FLIGHT);
+
+/** Results of the rows of a step. */
+const resultBytes = (speculate: Speculation | undefined): number =>
+  4 * NUM_RESULT_WORDS * (speculate ? 1 + MAX_DRAFTS[speculate] : 1);
+
+/** What the buffers of `createSteps` take. */
+export function stepsBytes(
+  plans: Plans,
+  speculate: Speculation | undefined,
+  info: AdapterKind,
+): ExecutorBytes {
+  const bytes = executorBytes(Object.values(programsOf(plans, speculate)));
+  const ringBytes = (depthOn(info) + 1) * bufferSize(resultBytes(speculate));
+  return { ...bytes, activationBytes: bytes.activationBytes + ringBytes };
 }
 
 /** The session tensor from which a program reads the tokens of its rows. */

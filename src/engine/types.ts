@@ -13,10 +13,11 @@ export type { WantedFormat } from '../weights/resolve.ts';
 
 export interface LoadProgress {
   /**
-   * `config`: small files and headers; `download`: shards come into the store, if there is one and they are not there yet;
-   * `weights`: shards stream to the GPU; `compile`: kernels; `ready`.
+   * `config`: small files and headers; `fit`: the GPU is asked for memory (a page that holds another model may release it now);
+   * `download`: shards come into the store, if there is one and they are not there yet; `weights`: shards stream to the GPU;
+   * `compile`: kernels; `ready`.
    */
-  phase: 'config' | 'download' | 'weights' | 'compile' | 'ready';
+  phase: 'config' | 'fit' | 'download' | 'weights' | 'compile' | 'ready';
   loadedBytes: number;
   totalBytes: number;
   loadedTensors: number;
@@ -50,12 +51,80 @@ export interface DebugFlags {
  */
 export type Speculation = 'mtp' | 'lookup';
 
+/** What weights are on the GPU: as the checkpoint has them, or what `LoadOptions.weights` makes of them. */
+export type LoadedFormat = 'published' | WantedFormat;
+
+/** What can be loaded: give both to `loadModel` as they are. */
+export interface FitChoice {
+  weights: LoadedFormat;
+  contextLength: number;
+}
+
+/** Whether a model fits, and what would. Bytes everywhere. */
+export interface Fit {
+  /** The GPU has room for what was asked for; with `weights: 'auto'` for one of the formats. */
+  fits: boolean;
+  /** Why not, in sentences with numbers; empty when it fits. */
+  reasons: readonly string[];
+  /**
+   * What was asked for when that fits, else the largest format (the one asked for, then int8, then int4) that fits with the
+   * context asked for, else the smallest with the longest context that fits. Undefined: nothing does.
+   */
+  best: FitChoice | undefined;
+  /** Of what was asked for; with `weights: 'auto'` of what is chosen, or when nothing fits of the checkpoint as published. */
+  needed: FitNeeds;
+  available: FitSpace;
+}
+
+/** What `checkFit` tells. */
+export interface CheckedFit extends Fit {
+  files: FitFiles;
+}
+
+/** What downloading a checkpoint and keeping it take. */
+export interface FitFiles {
+  /** What is read of the checkpoint's tensors. */
+  downloadBytes: number;
+  /** What keeping the whole checkpoint takes: files with tensors exactly, and 16 MiB for all others. */
+  storeBytes: number;
+  /** What the browser lets this origin store beside what it has; undefined where nobody says. */
+  availableBytes: number | undefined;
+}
+
+export interface FitNeeds {
+  /** All of the GPU's: the four below. */
+  gpuBytes: number;
+  weightBytes: number;
+  kvBytes: number;
+  activationBytes: number;
+  /** The most that loading takes besides, and frees again. */
+  stagingBytes: number;
+}
+
+export interface FitSpace {
+  /** What the caller gave as `memoryBytes`. */
+  memoryBytes: number | undefined;
+  /**
+   * What the GPU gave when it was asked for what `best` needs. Less than that is a fact; all of it means that nobody refused,
+   * which systems that move GPU memory to the computer's own (Windows, macOS) seldom do. Undefined on software adapters, where
+   * asking tells nothing or takes the memory for good.
+   */
+  probedBytes: number | undefined;
+  /** The most that one buffer may have that kernels read. */
+  bindingBytes: number;
+}
+
 export interface LoadOptions {
   /**
    * What matrices in 16 or 32 bits become on the GPU while they load; embeddings and the head get 8 bits with `int4` too, norms
-   * and routers stay as they are, and so does everything of a quantised checkpoint. Default: as published.
+   * and routers stay as they are, and so does everything of a quantised checkpoint. `auto`: as published if that fits the GPU,
+   * else int8 if that does, else int4. Default: as published, so that a model gives the same answers everywhere.
    */
-  weights?: WantedFormat;
+  weights?: LoadedFormat | 'auto';
+  /** Bytes of GPU memory that the model may take. No browser tells how much there is; give it where you know. */
+  memoryBytes?: number;
+  /** Called once before weights are downloaded, also when the model does not fit and DeviceLimitError follows. */
+  onFit?: (fit: Fit) => void;
   /** Tokens of the KV cache, allocated once. Default: the model's own limit, at most 4,096. */
   contextLength?: number;
   /** `auto`: f16 KV cache and f16 tiles where the device has them; `f32`: everything in f32. */
@@ -138,6 +207,8 @@ export interface Timings {
 export interface ModelInfo {
   architecture: string;
   contextLength: number;
+  /** What the weights were taken as: what was asked for, or what `auto` has chosen. */
+  weights: LoadedFormat;
   weightBytes: number;
   /** Time and memory that loading the weights took. */
   load: LoadReport;
@@ -146,6 +217,7 @@ export interface ModelInfo {
   /** Bytes of weights that one decoded token reads: less than all where experts are chosen. */
   activeWeightBytesPerToken: number;
   kvBytes: number;
+  /** Everything else on the GPU: activations, inputs of steps, the sampler's state. */
   activationBytes: number;
   dispatchesPerToken: number;
   /** What an answer is sampled with when an option is not given: generation_config.json, then the types' defaults. */

@@ -1,6 +1,6 @@
 /**
  * @file Every GPUBuffer of the library is made and destroyed here, so that memory is counted and released on every path;
- * and the ring through which results come back. Knows nothing of what is in a buffer.
+ * the ring through which results come back, and the probe of how much there is. Knows nothing of what is in a buffer.
  */
 import { DeviceLimitError } from '../errors.ts';
 
@@ -17,11 +17,18 @@ export interface BufferPool {
   destroyAll(): void;
 }
 
+/** Bytes that the pool allocates for so many wanted. */
+export const bufferSize = (bytes: number): number => Math.max(16, Math.ceil(bytes / 16) * 16);
+
+/** Node defines the flags only when it has a GPU. */
+const storageUsage = (): GPUBufferUsageFlags =>
+  GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC | GPUBufferUsage.INDIRECT;
+
 export function createBufferPool(device: GPUDevice): BufferPool {
   const live = new Set<GPUBuffer>();
   const memory = { bytes: 0, buffers: 0, peakBytes: 0 };
   const create = (label: string, bytes: number, usage: GPUBufferUsageFlags): GPUBuffer => {
-    const size = Math.max(16, Math.ceil(bytes / 16) * 16);
+    const size = bufferSize(bytes);
     if (size > device.limits.maxBufferSize) {
       throw new DeviceLimitError(
         `${label} needs a buffer of ${size} bytes, the device allows ${device.limits.maxBufferSize}; use a shorter context or a smaller model`,
@@ -43,12 +50,7 @@ export function createBufferPool(device: GPUDevice): BufferPool {
   return {
     device,
     memory,
-    storage: (label, bytes) =>
-      create(
-        label,
-        bytes,
-        GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC | GPUBufferUsage.INDIRECT,
-      ),
+    storage: (label, bytes) => create(label, bytes, storageUsage()),
     uniform: (label, bytes) => create(label, bytes, GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST),
     readback: (label, bytes) => create(label, bytes, GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST),
     destroy,
@@ -118,4 +120,32 @@ export async function allocate<T>(device: GPUDevice, what: string, make: () => T
     );
   }
   return made;
+}
+
+/** Pieces that `probeMemory` asks for: few for a large model, and small enough to find out well where memory ends. */
+const PROBE_BYTES = 256 << 20;
+const LEAST_PROBE_BYTES = 1 << 20;
+
+/**
+ * Asks the device for so much memory, piece by piece, gives all of it back, and tells how much it got. Nothing is written. Less
+ * than wanted means that it is not there now. All of it means only that nobody refused: drivers may promise memory that they
+ * then take from the computer's own (slow), or from nowhere.
+ */
+export async function probeMemory(device: GPUDevice, bytes: number, signal?: AbortSignal): Promise<number> {
+  const pieces: GPUBuffer[] = [];
+  let given = 0;
+  let most = Math.min(PROBE_BYTES, device.limits.maxBufferSize);
+  try {
+    while (given < bytes && most >= LEAST_PROBE_BYTES) {
+      signal?.throwIfAborted();
+      const size = bufferSize(Math.min(most, bytes - given));
+      device.pushErrorScope('out-of-memory');
+      pieces.push(device.createBuffer({ label: 'probe', size, usage: storageUsage() }));
+      if (await device.popErrorScope()) most = Math.floor(size / 2);
+      else given += size;
+    }
+    return Math.min(given, bytes);
+  } finally {
+    for (const piece of pieces) piece.destroy();
+  }
 }

@@ -3,7 +3,7 @@
  * models or the GPU.
  */
 import { UnsupportedConfigError, WeightMismatchError } from '../errors.ts';
-import type { WeightFormat, WeightResolver } from '../graph/graph.ts';
+import type { Weight, WeightFormat, WeightResolver } from '../graph/graph.ts';
 import type { Checkpoint } from './checkpoint.ts';
 import { convertedFormats } from './convert.ts';
 import { formats } from './formats.ts';
@@ -30,6 +30,14 @@ function wantedFormat(
   if (wanted === undefined || (isRouter && wanted.startsWith('int'))) return stored;
   const is8Bit = wanted === 'int4' && names.some((name) => AT_LEAST_INT8.test(name));
   return convertedFormats[is8Bit ? 'int8' : wanted];
+}
+
+/** The format that a weight gets when `wanted` is asked for, from the one that it has as published. */
+export function formatAs(
+  { names, isVector, format }: Pick<Weight, 'names' | 'isVector' | 'format'>,
+  wanted: WantedFormat,
+): WeightFormat {
+  return isVector || !isPlain(format) ? format : wantedFormat(names, format, wanted);
 }
 
 /**

@@ -156,7 +156,7 @@ function sizesOfPlace({ weight, piece, source, rows }: Place): RowSizes {
 }
 
 /** A bias beside a matrix that no op adds, as GPTQ checkpoints have them: it must be nothing but zeros. */
-function unclaimedBias(
+export function unclaimedBias(
   { tensors }: Pick<Checkpoint, 'tensors'>,
   name: string,
   claimed: ReadonlySet<string>,

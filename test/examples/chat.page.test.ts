@@ -331,6 +331,51 @@ describe('when the GPU is not what one hopes', () => {
     await close();
   });
 
+  test('a GPU that is too small is told what would fit, and loads that', async () => {
+    const { page, screenshot, errors } = await pages.open('about:blank');
+    await page.addInitScript(() => {
+      // A GPU of its own with 69 MiB: whoever asks for more in all gets WebGPU's own error, about a texture that nothing can hold.
+      Object.defineProperty(GPUAdapterInfo.prototype, 'isFallbackAdapter', { value: false });
+      const { createBuffer } = GPUDevice.prototype;
+      const { destroy } = GPUBuffer.prototype;
+      const given = new Map<GPUBuffer, number>();
+      GPUDevice.prototype.createBuffer = function (this: GPUDevice, descriptor) {
+        const buffer = createBuffer.call(this, descriptor);
+        const used = [...given.values()].reduce((a, b) => a + b, 0);
+        if (used + descriptor.size <= 69 * 2 ** 20) {
+          given.set(buffer, descriptor.size);
+        } else {
+          const { maxTextureDimension2D: side, maxTextureArrayLayers: layers } = this.limits;
+          const usage = GPUTextureUsage.COPY_SRC;
+          this.createTexture({ size: [side, side, layers], format: 'rgba32float', usage }).destroy();
+        }
+        return buffer;
+      };
+      GPUBuffer.prototype.destroy = function (this: GPUBuffer) {
+        given.delete(this);
+        return destroy.call(this);
+      };
+    });
+    await page.goto(pages.url);
+    await notice(page).waitFor();
+    expect(await notice(page).textContent()).toMatch(
+      /too small.*in any format: it needs 73\.\d MiB .* there are 6[89]\.\d MiB/,
+    );
+    await screenshot('chat-too-large');
+    await notice(page)
+      .getByRole('button', { name: /^Load it in 4 bits, [\d,]+ tokens/ })
+      .click();
+    await page.getByText(/^Needs [67][\d.]+ MB of GPU memory: [\d.]+ [kM]B for weights in 4 bits/).waitFor();
+    await screenshot('chat-loading-4-bits');
+    await waitForModel(page, 'tiny-qwen3');
+    await openModelSheet(page, 'tiny-qwen3');
+    expect(await page.getByRole('dialog', { name: 'Model' }).textContent()).toMatch(
+      /Weights[\d.]+ [kM]B in 4 bits/,
+    );
+    expect(errors).toEqual([]);
+    await page.close();
+  });
+
   test('a mistyped debug flag is told, and the page works', async () => {
     const { page } = await pages.open('/?fuse=maybe');
     await notice(page).waitFor();

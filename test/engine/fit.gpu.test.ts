@@ -1,0 +1,257 @@
+/** What was said of a model beside what loading it allocates, and devices that have too little memory. */
+import { describe, expect, it } from 'vitest';
+import { filesOf } from '../../src/engine/check-fit.ts';
+import { everyWeight, findFit } from '../../src/engine/fit.ts';
+import { openModel, startModel } from '../../src/engine/load.ts';
+import { DeviceLimitError } from '../../src/errors.ts';
+import { probeMemory } from '../../src/gpu/buffers.ts';
+import { openDevice } from '../../src/gpu/device.ts';
+import { checkFit, type Fit, type LoadOptions, loadModel } from '../../src/index.ts';
+import { uploadWeights } from '../../src/weights/upload.ts';
+import { fixtureFolders } from '../fixture-folders.ts';
+
+const MiB = 2 ** 20;
+const tiny = (name: string) => fixtureFolders('tinyModels').find((f) => f.name === name)!.source;
+
+/** Bytes of the buffers that WebGPU itself has made and not destroyed, and the most there were, while `run` runs. */
+async function watchBuffers<T>(run: (live: { bytes: number; peak: number }) => Promise<T>): Promise<T> {
+  const { createBuffer } = GPUDevice.prototype;
+  const { destroy } = GPUBuffer.prototype;
+  const sizes = new Map<GPUBuffer, number>();
+  const live = { bytes: 0, peak: 0 };
+  GPUDevice.prototype.createBuffer = function (this: GPUDevice, descriptor) {
+    const buffer = createBuffer.call(this, descriptor);
+    sizes.set(buffer, buffer.size);
+    live.bytes += buffer.size;
+    live.peak = Math.max(live.peak, live.bytes);
+    return buffer;
+  };
+  GPUBuffer.prototype.destroy = function (this: GPUBuffer) {
+    live.bytes -= sizes.get(this) ?? 0;
+    sizes.delete(this);
+    return destroy.call(this);
+  };
+  try {
+    return await run(live);
+  } finally {
+    GPUDevice.prototype.createBuffer = createBuffer;
+    GPUBuffer.prototype.destroy = destroy;
+  }
+}
+
+describe('what a model was said to need', () => {
+  it.each<[string, LoadOptions]>([
+    ['tiny-qwen3', {}],
+    ['tiny-qwen3', { weights: 'int8', contextLength: 100, precision: 'f32' }],
+    ['tiny-qwen3-moe', { weights: 'int4' }],
+    ['tiny-deepseek-v3', { weights: 'auto', speculate: 'mtp', prefillRows: 32 }],
+  ])('is what loading %s with %o allocates', async (name, options) => {
+    const source = tiny(name);
+    const { files, ...asked } = await checkFit(source, options);
+    await watchBuffers(async (live) => {
+      const fits: Fit[] = [];
+      let totalBytes = 0;
+      const all: LoadOptions = {
+        ...options,
+        onFit: (fit) => fits.push(fit),
+        onProgress: (progress) => {
+          totalBytes = progress.totalBytes;
+        },
+      };
+      const { info, dispose } = await startModel(await openModel(source, all), all);
+      try {
+        expect(fits).toEqual([asked]);
+        const { needed, best } = asked;
+        expect(asked.fits).toBe(true);
+        expect(best).toEqual({ weights: info.weights, contextLength: info.contextLength });
+        expect(info.weights).toBe(
+          options.weights === 'auto' ? 'published' : (options.weights ?? 'published'),
+        );
+        expect(needed.weightBytes).toBe(info.weightBytes);
+        expect(needed.kvBytes).toBe(info.kvBytes);
+        expect(needed.activationBytes).toBe(info.activationBytes);
+        expect(files.downloadBytes).toBe(totalBytes);
+        expect(needed.gpuBytes - needed.stagingBytes).toBe(live.bytes);
+        expect(live.peak).toBeLessThanOrEqual(needed.gpuBytes);
+      } finally {
+        dispose();
+      }
+      expect(live.bytes).toBe(0);
+    });
+  });
+
+  it('is what the weights of every published format take, converted or not', async () => {
+    const gpu = await openDevice();
+    try {
+      const everyFolder = [...fixtureFolders('tinyModels'), ...fixtureFolders('goldens')];
+      for (const { name, source } of everyFolder.filter(({ files }) => files.includes('config.json'))) {
+        for (const weights of ['published', 'int8', 'int4'] as const) {
+          const opened = await openModel(source, { weights, contextLength: 64, prefillRows: 8 });
+          // Limits below which the embedding of the largest is split into parts.
+          const { needed } = findFit(opened, { bindingBytes: MiB, memoryBytes: undefined, info: gpu.info });
+          let totalBytes = 0;
+          const before = gpu.buffers.memory.bytes;
+          const uploaded = await uploadWeights(gpu, opened.checkpoint, everyWeight(opened.plans), {
+            onProgress: (progress) => {
+              totalBytes = progress.totalBytes;
+            },
+          });
+          const about = `${name} as ${weights}`;
+          expect(needed.weightBytes, about).toBe(uploaded.bytes);
+          expect(needed.weightBytes, about).toBe(gpu.buffers.memory.bytes - before);
+          expect(filesOf(opened).downloadBytes, about).toBe(totalBytes);
+          uploaded.dispose();
+        }
+      }
+    } finally {
+      gpu.dispose();
+    }
+  });
+});
+
+/**
+ * The adapter that is here, as one that is no software and whose device has so much memory for probes: from there on every
+ * buffer comes with an error that WebGPU itself has made, about a texture that nothing can hold.
+ */
+function gpuWith(memoryBytes: number): GPU {
+  const { gpu } = navigator;
+  const limited = (device: GPUDevice): GPUDevice => {
+    const { createBuffer } = device;
+    const sizes = new Map<GPUBuffer, number>();
+    device.createBuffer = (descriptor) => {
+      const used = [...sizes.values()].reduce((a, b) => a + b, 0);
+      const buffer = createBuffer.call(device, descriptor);
+      if (used + descriptor.size > memoryBytes) {
+        refuse(device);
+        return buffer;
+      }
+      sizes.set(buffer, descriptor.size);
+      const { destroy } = buffer;
+      buffer.destroy = () => {
+        sizes.delete(buffer);
+        return destroy.call(buffer);
+      };
+      return buffer;
+    };
+    return device;
+  };
+  return {
+    async requestAdapter(options?: GPURequestAdapterOptions) {
+      const adapter = (await gpu.requestAdapter(options))!;
+      const info = { vendor: 'test', architecture: '', description: '', isFallbackAdapter: false };
+      return {
+        features: adapter.features,
+        limits: adapter.limits,
+        info,
+        requestDevice: async (wanted?: GPUDeviceDescriptor) => limited(await adapter.requestDevice(wanted)),
+      };
+    },
+  } as unknown as GPU;
+}
+
+function refuse(device: GPUDevice): void {
+  const { maxTextureDimension2D: side, maxTextureArrayLayers: layers } = device.limits;
+  const usage = GPUTextureUsage.COPY_SRC;
+  device.createTexture({ size: [side, side, layers], format: 'rgba32float', usage }).destroy();
+}
+
+describe('asking a device for memory', () => {
+  it('gives all of it back, and is told how much there was', async () => {
+    await watchBuffers(async (live) => {
+      const gpu = await openDevice();
+      expect(await probeMemory(gpu.device, 300 * MiB + 5)).toBe(300 * MiB + 5);
+      expect([live.peak >= 300 * MiB, live.bytes]).toEqual([true, 0]);
+      gpu.dispose();
+      const little = await openDevice({ gpu: gpuWith(200 * MiB) });
+      const given = await probeMemory(little.device, 2 ** 30);
+      expect(given).toBeGreaterThan(180 * MiB);
+      expect(given).toBeLessThanOrEqual(200 * MiB);
+      expect(live.bytes).toBe(0);
+      little.throwIfFaulty();
+      little.dispose();
+    });
+  });
+
+  it('can be aborted, and gives back what it had', async () => {
+    await watchBuffers(async (live) => {
+      const gpu = await openDevice();
+      const stopper = new AbortController();
+      const asking = probeMemory(gpu.device, 2 ** 31, stopper.signal);
+      stopper.abort();
+      await expect(asking).rejects.toThrow(/abort/i);
+      expect(live.bytes).toBe(0);
+      gpu.dispose();
+    });
+  });
+});
+
+describe('a device with too little memory', () => {
+  /** Room for tiny-qwen3 in int8 and not as published. */
+  const roomForInt8 = async (): Promise<number> => {
+    const [published, int8] = await Promise.all(
+      (['published', 'int8'] as const).map(async (weights) => {
+        const space = { bindingBytes: 2 ** 27, memoryBytes: undefined, info: { isFallback: false } };
+        return findFit(await openModel(tiny('tiny-qwen3'), { weights, contextLength: 256 }), space).needed;
+      }),
+    );
+    return Math.floor((published!.gpuBytes + int8!.gpuBytes) / 2);
+  };
+
+  it("is found out before anything is downloaded, and told what fits: weights: 'auto' takes that", async () => {
+    const memoryBytes = await roomForInt8();
+    // All of it comes in one piece, so that nothing is lost by rounding.
+    const gpu = gpuWith(memoryBytes);
+    const source = { ...tiny('tiny-qwen3'), label: 'watched', numStreams: 0 };
+    const { stream } = source;
+    source.stream = (...args) => {
+      source.numStreams++;
+      return stream(...args);
+    };
+    await watchBuffers(async (live) => {
+      const seen: Fit[] = [];
+      const options = { contextLength: 256, gpu, onFit: (fit: Fit) => seen.push(fit) };
+      const loading = loadModel(source, { ...options, memoryBytes });
+      await expect(loading).rejects.toThrow(DeviceLimitError);
+      await expect(loading).rejects.toThrow(
+        /Qwen3ForCausalLM does not fit this GPU as published: it needs 6\d\.\d MiB .* Load it with weights: 'int8', contextLength: 256\./,
+      );
+      expect(seen.map(({ fits, best }) => [fits, best?.weights])).toEqual([[false, 'int8']]);
+      expect([source.numStreams, live.bytes]).toEqual([0, 0]);
+
+      const model = await loadModel(source, { ...options, memoryBytes, weights: 'auto' });
+      expect(model.info.weights).toBe('int8');
+      expect(model.info.conversionErrors.length).toBeGreaterThan(0);
+      expect(seen.at(-1)?.available).toMatchObject({
+        memoryBytes,
+        probedBytes: seen.at(-1)?.needed.gpuBytes,
+      });
+      model.dispose();
+      expect(live.bytes).toBe(0);
+    });
+  });
+
+  it('is found out by asking where nobody says how much there is', async () => {
+    const gpu = gpuWith(100 * MiB);
+    const options = { weights: 'auto', contextLength: 2048, gpu } satisfies LoadOptions;
+    // 48 of its 64 MiB for loading are not there.
+    const small = await checkFit(tiny('tiny-qwen3'), { ...options, gpu: gpuWith(16 * MiB) });
+    expect(small).toMatchObject({ fits: false, best: undefined });
+    expect(small.available.probedBytes).toBeLessThanOrEqual(16 * MiB);
+    expect(await checkFit(tiny('tiny-qwen3'), options)).toMatchObject({ fits: true });
+    const { best, reasons } = await checkFit(tiny('tiny-qwen3'), { ...options, memoryBytes: 68 * MiB });
+    expect(reasons.join()).toMatch(/there are 68\.0 MiB/);
+    expect(best?.weights).toBe('int4');
+    expect(best?.contextLength).toBeLessThan(2048);
+    await expect(loadModel(tiny('tiny-qwen3'), { ...options, gpu: gpuWith(16 * MiB) })).rejects.toThrow(
+      /in any format: .*No format and context of it would/,
+    );
+  });
+
+  it('software adapters are not asked', async () => {
+    const gpu = await openDevice();
+    const { isFallback } = gpu.info;
+    gpu.dispose();
+    const { available } = await checkFit(tiny('tiny-qwen3'));
+    expect(available.probedBytes === undefined).toBe(isFallback);
+  });
+});
