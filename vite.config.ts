@@ -30,7 +30,10 @@ const stripWgslComments: Plugin = {
   transform(code, id) {
     if (!id.endsWith('.wgsl?raw')) return undefined;
     const text = JSON.parse(code.replace(/^export default /, '').replace(/;?\s*$/, '')) as string;
-    return { code: `export default ${JSON.stringify(text.replace(/[ \t]*\/\/.*$|^[ \t]+/gm, ''))};`, map: null };
+    return {
+      code: `export default ${JSON.stringify(text.replace(/[ \t]*\/\/.*$|^[ \t]+/gm, ''))};`,
+      map: null,
+    };
   },
 };
 
