@@ -145,6 +145,7 @@ export default defineConfig({
           // Many loads of a model, and each compiles for half a minute on a software adapter in a page; what a page makes of
           // loading, stopping, speculation and broken checkpoints is the page tests' affair.
           exclude: [
+            'test/chat/chat.gpu.test.ts',
             'test/engine/{debug,experts,fit,load,speculate}.gpu.test.ts',
             'test/store/load.gpu.test.ts', // in a folder of Node
             ...(everyCase ? [] : longInPages),

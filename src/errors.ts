@@ -107,3 +107,8 @@ export class NumericalError extends ShaderloomError {
 export class ModelStateError extends ShaderloomError {
   override name = 'ModelStateError';
 }
+
+/** The model still called functions when `runTools` had asked it as often as allowed. */
+export class ToolStepLimitError extends ShaderloomError {
+  override name = 'ToolStepLimitError';
+}

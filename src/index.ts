@@ -1,7 +1,9 @@
 /** @file The public API of shaderloom: the only file that apps import. */
 export { ChatTemplateError, type Tokenizer, TokenizerError } from '../tokenizer/index.ts';
 export { loadModel } from './chat/model.ts';
+export { type RunToolsOptions, type RunToolsResult, runTools, type Tool } from './chat/run-tools.ts';
 export type {
+  AssistantMessage,
   ChatDelta,
   ChatMessage,
   ChatOptions,
@@ -10,6 +12,9 @@ export type {
   GeneratedToken,
   GenerateResult,
   Model,
+  ToolCall,
+  ToolCallDelta,
+  ToolDefinition,
 } from './chat/types.ts';
 export { checkFit } from './engine/check-fit.ts';
 export { parseDebugFlags } from './engine/debug.ts';

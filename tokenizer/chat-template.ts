@@ -44,6 +44,8 @@ export type ThinkState = 'open' | 'closed' | 'none';
 export class ChatTemplate {
   /** What the templates of the checkpoint read. */
   readonly abilities: ChatTemplateAbilities;
+  /** The source of the template that is used when tools are given. */
+  readonly source: string;
 
   private readonly plain: Template;
   private readonly withTools: Template;
@@ -51,11 +53,13 @@ export class ChatTemplate {
   private readonly now: (() => Date) | undefined;
 
   private constructor(
+    source: string,
     plain: Template,
     withTools: Template,
     specialTokens: Record<string, string>,
     now?: () => Date,
   ) {
+    this.source = source;
     this.plain = plain;
     this.withTools = withTools;
     this.specialTokens = specialTokens;
@@ -86,7 +90,7 @@ export class ChatTemplate {
     }
     const plain = explained(() => compile(main));
     const withTools = toolUse === undefined ? plain : explained(() => compile(toolUse));
-    return new ChatTemplate(plain, withTools, specialTokensOf(config), now);
+    return new ChatTemplate(toolUse ?? main, plain, withTools, specialTokensOf(config), now);
   }
 
   /**

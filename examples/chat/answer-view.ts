@@ -114,6 +114,7 @@ function answerFoot(result: ChatResult, onRegenerate: () => void): HTMLElement {
 function describeEnding(result: ChatResult): string {
   switch (result.finishReason) {
     case 'stop':
+    case 'tool_calls':
       return '';
     case 'length':
       return 'Ended at the limit of tokens';

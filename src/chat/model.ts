@@ -8,14 +8,16 @@ import {
   type ChatTemplateSource,
   Tokenizer,
   TokenizerError,
-  thinkState,
 } from '../../tokenizer/index.ts';
 import { samplingParams } from '../engine/generation-config.ts';
 import { openModel, type SourceLike, type StartedModel, startModel } from '../engine/load.ts';
-import type { TokenResult } from '../engine/session.ts';
-import type { GenerateOptions, LoadOptions, Timings, Usage } from '../engine/types.ts';
+import type { GenerateOptions, LoadOptions } from '../engine/types.ts';
 import { InvalidInputError } from '../errors.ts';
-import { createReasoningParser, type ReasoningParser, type ReasoningStart } from './reasoning.ts';
+import { type Answer, createAnswer } from './answer.ts';
+import { createMessageBuilder } from './message.ts';
+import { createMessageParser, type ReasoningStart } from './message-parser.ts';
+import { renderPrompt } from './prompt.ts';
+import { toolFormatOf } from './tool-formats.ts';
 import type {
   ChatDelta,
   ChatMessage,
@@ -66,36 +68,41 @@ function createModel(
   const { session, info } = started;
   const eos = tokenizer.eosTokenId === undefined ? [] : [tokenizer.eosTokenId];
   const defaultStops = [...started.stopTokens, ...eos];
+  const toolFormat = template instanceof ChatTemplateError ? undefined : toolFormatOf(template.source);
 
-  /** Starts the engine on a prompt; `run.take` gives the text of the tokens so far. */
-  function start(ids: readonly number[], options: GenerateOptions, thinking: ReasoningStart) {
-    const { samplingDefaults } = info;
-    const stopTokens = new Set(options.stopTokens ?? defaultStops);
-    const run = createTextRun(
-      tokenizer,
-      stopTokens,
-      createReasoningParser({ start: thinking, stop: stopTexts(options.stop) }),
-    );
-    const generation = session.generate(ids, {
+  /** Starts the engine on a prompt. */
+  function start(
+    ids: readonly number[],
+    options: GenerateOptions,
+    thinking: ReasoningStart,
+    { tools, thinkingBudget }: Pick<ChatOptions, 'tools' | 'thinkingBudget'> = {},
+  ): Answer {
+    const { samplingDefaults, contextLength } = info;
+    const parser = createMessageParser({
+      start: thinking,
+      stop: stopTexts(options.stop),
+      tools: toolFormat && tools?.length ? { format: toolFormat, definitions: tools } : undefined,
+    });
+    return createAnswer(session, tokenizer, parser, ids, {
       sampling: samplingParams(options, samplingDefaults),
       logitBias: options.logitBias,
       maxTokens: maxTokensOf(options.maxTokens ?? samplingDefaults.maxTokens),
-      accept: run.accept,
+      stopTokens: new Set(options.stopTokens ?? defaultStops),
+      contextLength,
+      thinkingBudget,
       signal: options.signal,
     });
-    return { run, generation };
   }
 
   async function* generate(
     prompt: ArrayLike<number>,
     options: GenerateOptions = {},
   ): AsyncGenerator<GeneratedToken, GenerateResult> {
-    const ids = Array.from(prompt);
-    const { run, generation } = start(ids, options, 'closed');
-    const generated: number[] = [];
+    const answer = start(Array.from(prompt), options, 'closed');
+    const ids: number[] = [];
     let text = '';
     const take = (): string => {
-      const fresh = run
+      const fresh = answer
         .take()
         .map((d) => d.content ?? '')
         .join('');
@@ -103,17 +110,16 @@ function createModel(
       return fresh;
     };
     try {
-      let next = await generation.next();
-      for (; !next.done; next = await generation.next()) {
-        generated.push(next.value);
+      let next = await answer.tokens.next();
+      for (; !next.done; next = await answer.tokens.next()) {
+        ids.push(next.value);
         yield { id: next.value, text: take() };
       }
-      run.end();
+      answer.end();
       take();
-      const { finishReason } = next.value;
-      return { ids: generated, text, finishReason, ...figures(ids.length, next.value, run) };
+      return { ids, text, finishReason: next.value.finishReason, ...answer.figures(next.value) };
     } finally {
-      await generation.return(undefined as never);
+      await answer.tokens.return(undefined as never);
     }
   }
 
@@ -123,28 +129,33 @@ function createModel(
     const queue: ChatDelta[] = [];
     let wake = (): void => {};
     let isDone = false;
-    const message = { role: 'assistant' as const, content: '', reasoning_content: '' };
 
-    async function answer(): Promise<ChatResult> {
-      const { prompt, thinking } = render(messages, options);
-      const ids = Array.from(tokenizer.encode(prompt, { addBos: false }));
-      const { run, generation } = start(ids, { ...options, signal }, thinking);
+    async function run(): Promise<ChatResult> {
+      const prompt = renderPrompt(template, messages, options);
+      const ids = Array.from(tokenizer.encode(prompt.text, { addBos: false }));
+      const answer = start(ids, { ...options, signal }, prompt.thinking, options);
+      const builder = createMessageBuilder();
       const give = (): void => {
-        for (const delta of run.take()) {
-          message.content += delta.content ?? '';
-          message.reasoning_content += delta.reasoning ?? '';
+        for (const delta of answer.take()) {
+          builder.add(delta);
           queue.push(delta);
         }
         wake();
       };
-      let next = await generation.next();
-      for (; !next.done; next = await generation.next()) give();
-      run.end();
+      let next = await answer.tokens.next();
+      for (; !next.done; next = await answer.tokens.next()) give();
+      answer.end();
       give();
-      return { message, finishReason: next.value.finishReason, ...figures(ids.length, next.value, run) };
+      const message = builder.build();
+      const { finishReason } = next.value;
+      return {
+        message,
+        finishReason: finishReason === 'stop' && message.tool_calls ? 'tool_calls' : finishReason,
+        ...answer.figures(next.value),
+      };
     }
 
-    const result = answer();
+    const result = run();
     const settled = result.then(
       () => {},
       () => {},
@@ -176,35 +187,6 @@ function createModel(
     };
   }
 
-  /** The prompt, and where the answer begins: inside a think block that the prompt has opened, behind one, or as the model decides. */
-  function render(
-    messages: readonly ChatMessage[],
-    options: ChatOptions,
-  ): { prompt: string; thinking: ReasoningStart } {
-    if (template instanceof ChatTemplateError) throw template;
-    checkMessages(messages);
-    const { enableThinking, continueFinalMessage = false } = options;
-    const templateArgs = {
-      ...(enableThinking === undefined ? {} : { enable_thinking: enableThinking }),
-      ...options.templateArgs,
-    };
-    const prompt = template.render(messages, {
-      tools: options.tools,
-      addGenerationPrompt: !continueFinalMessage,
-      continueFinalMessage,
-      templateArgs,
-    });
-    if (continueFinalMessage) {
-      const { content } = messages.at(-1)!;
-      return {
-        prompt,
-        thinking: typeof content === 'string' && thinkState(content) === 'open' ? 'open' : 'closed',
-      };
-    }
-    const { think } = template.generationPrompt(templateArgs);
-    return { prompt, thinking: think === 'none' ? 'ask' : think };
-  }
-
   return {
     info: {
       ...info,
@@ -216,80 +198,6 @@ function createModel(
     chat,
     inspect: (ids, names, { rows = 64 } = {}) => session.inspect(Array.from(ids), names, rows),
     dispose: started.dispose,
-  };
-}
-
-/** Tokens to text to deltas, as the engine asks about each token whether to go on. */
-interface TextRun {
-  /** Takes a token; false ends the answer. */
-  readonly accept: (id: number) => boolean;
-  /** Deltas since the last call. */
-  take(): ChatDelta[];
-  /** Releases what was held back. */
-  end(): void;
-  readonly numTokens: number;
-  readonly numReasoningTokens: number;
-}
-
-function createTextRun(
-  tokenizer: Tokenizer,
-  stopTokens: ReadonlySet<number>,
-  parser: ReasoningParser,
-): TextRun {
-  const decoder = tokenizer.createStream({ skipSpecial: true });
-  let deltas: ChatDelta[] = [];
-  let [numTokens, numReasoningTokens] = [0, 0];
-  return {
-    accept(id) {
-      numTokens++;
-      if (stopTokens.has(id)) return false;
-      const wasReasoning = parser.isReasoning;
-      deltas.push(...parser.push(decoder.push(id)));
-      if (wasReasoning || parser.isReasoning) numReasoningTokens++;
-      return !parser.isStopped;
-    },
-    take() {
-      const taken = deltas;
-      deltas = [];
-      return taken;
-    },
-    end() {
-      deltas.push(...parser.push(decoder.flush()), ...parser.end());
-    },
-    get numTokens() {
-      return numTokens;
-    },
-    get numReasoningTokens() {
-      return numReasoningTokens;
-    },
-  };
-}
-
-function figures(
-  promptTokens: number,
-  result: TokenResult,
-  run: TextRun,
-): { usage: Usage; timings: Timings } {
-  const { cachedTokens, draftTokens, acceptedTokens, numSteps, prefillTime, decodeTime } = result;
-  // The first token comes out of the prefill.
-  const decoded = Math.max(0, run.numTokens - 1);
-  const perSecond = (tokens: number, milliseconds: number): number =>
-    milliseconds > 0 ? (tokens * 1000) / milliseconds : 0;
-  return {
-    usage: {
-      promptTokens,
-      cachedTokens,
-      completionTokens: run.numTokens,
-      reasoningTokens: run.numReasoningTokens,
-      draftTokens,
-      acceptedTokens,
-    },
-    timings: {
-      timeToFirstToken: prefillTime,
-      prefillTokensPerSecond: perSecond(promptTokens - cachedTokens, prefillTime),
-      decodeTokensPerSecond: perSecond(decoded, decodeTime),
-      tokensPerStep: numSteps > 0 ? decoded / numSteps : 1,
-    },
   };
 }
 
@@ -309,20 +217,4 @@ function maxTokensOf(maxTokens: number | undefined): number {
     throw new InvalidInputError(`maxTokens is ${maxTokens}, wanted a positive integer`);
   }
   return maxTokens;
-}
-
-function checkMessages(messages: readonly ChatMessage[]): void {
-  const wanted = 'a list of messages, each an object with a role: [{ role: "user", content: "..." }]';
-  if (!Array.isArray(messages) || messages.length === 0) {
-    throw new InvalidInputError(
-      `messages is ${Array.isArray(messages) ? 'empty' : typeof messages}, wanted ${wanted}`,
-    );
-  }
-  messages.forEach((message: unknown, i) => {
-    const role = typeof message === 'object' && message !== null ? (message as ChatMessage).role : undefined;
-    if (typeof role !== 'string')
-      throw new InvalidInputError(
-        `messages[${i}] is ${JSON.stringify(message)?.slice(0, 80)}, wanted ${wanted}`,
-      );
-  });
 }

@@ -17,7 +17,36 @@ export interface GenerateResult {
   timings: Timings;
 }
 
-/** Messages as in the OpenAI API; `reasoning_content` carries the thinking of an earlier answer. */
+/** A function that the model may call, as in the OpenAI API. */
+export interface ToolDefinition {
+  type: 'function';
+  function: {
+    name: string;
+    description?: string;
+    /** The JSON schema of its arguments, an object. */
+    parameters?: Readonly<Record<string, unknown>>;
+  };
+}
+
+export interface ToolCall {
+  id: string;
+  type: 'function';
+  /** `arguments` is the text of a JSON object. */
+  function: { name: string; arguments: string };
+}
+
+/** The first piece of a call has its id and name, the others more of the arguments. */
+export interface ToolCallDelta {
+  index: number;
+  id?: string;
+  type: 'function';
+  function: { name?: string; arguments: string };
+}
+
+/**
+ * Messages as in the OpenAI API; `reasoning_content` carries the thinking of an earlier answer. A message of the role `tool` is
+ * the result of a call, behind the answer that has it in `tool_calls`.
+ */
 export interface ChatMessage {
   role: string;
   content?: unknown;
@@ -27,24 +56,46 @@ export interface ChatMessage {
 }
 
 export interface ChatOptions extends GenerateOptions {
-  tools?: readonly unknown[];
+  /** Functions that the model may call. The caller runs them and gives the results as messages, or `runTools` does. */
+  tools?: readonly ToolDefinition[];
   /** Passed to the template as `enable_thinking`. Default: the template's own (true for Qwen3). */
   enableThinking?: boolean;
+  /**
+   * Reasoning tokens after which thinking is ended, with a sentence that tells the model so; the sentence counts in the usage.
+   * 0: no thinking. Default: no limit.
+   */
+  thinkingBudget?: number;
   /** Any other argument of the template. */
   templateArgs?: Readonly<Record<string, unknown>>;
   /** Go on with the last message instead of answering it. */
   continueFinalMessage?: boolean;
 }
 
-/** A piece of an answer: one of the two is set. */
+/** A piece of an answer: one of `reasoning`, `content` and `toolCalls` is set. */
 export interface ChatDelta {
   reasoning?: string;
   content?: string;
+  toolCalls?: ToolCallDelta[];
+  /** The content is what the model wrote of a tool call that is not one. */
+  malformed?: true;
+  /** The index of that call, if pieces of it were given out: forget them. */
+  droppedCall?: number;
 }
 
+/** An answer, as it goes into the messages of the next question. */
+export type AssistantMessage = {
+  role: 'assistant';
+  content: string;
+  reasoning_content: string;
+  tool_calls?: ToolCall[];
+  /** A tool call is malformed and was left in `content`. */
+  malformed?: true;
+};
+
 export interface ChatResult {
-  message: { role: 'assistant'; content: string; reasoning_content: string };
-  finishReason: FinishReason;
+  message: AssistantMessage;
+  /** `tool_calls`: the answer is complete and has calls. */
+  finishReason: FinishReason | 'tool_calls';
   usage: Usage;
   timings: Timings;
 }

@@ -28,6 +28,8 @@ export interface SessionOptions extends ExecutorOptions {
 export interface TokenOptions {
   sampling: SamplingParams;
   logitBias?: Readonly<Record<number, number>>;
+  /** How many of the last prompt ids belong to the answer: the penalties count them so. Default 0. */
+  numAnswered?: number;
   maxTokens: number;
   /** Which tokens may come next. */
   constraint?: TokenConstraint | undefined;
@@ -136,7 +138,7 @@ export async function createSession(
   ): AsyncGenerator<number, TokenResult> {
     checkPrompt(ids, vocabSize, capacity);
     const release = await takeTurn();
-    const { signal, constraint } = options;
+    const { signal, constraint, numAnswered = 0 } = options;
     const began = performance.now();
     let prefilled = began;
     // The prefill is none.
@@ -156,6 +158,7 @@ export async function createSession(
       steps.writeSampling(ids, options.sampling, {
         bias: options.logitBias ?? {},
         hasMask: constraint !== undefined,
+        numAnswered,
       });
       if (constraint) steps.writeMask(constraint.mask());
       keepCached(reused);

@@ -65,11 +65,11 @@ export interface Steps {
     readonly readbackBytes: number;
     readonly hostMilliseconds: number;
   };
-  /** Writes what the sampler reads at the start of a generation. */
+  /** Writes what the sampler reads at the start of a generation; the last `numAnswered` ids are no prompt but output. */
   writeSampling(
     ids: readonly number[],
     sampling: SamplingParams,
-    options: { bias: Readonly<Record<number, number>>; hasMask: boolean },
+    options: { bias: Readonly<Record<number, number>>; hasMask: boolean; numAnswered: number },
   ): void;
   /** Bits of the tokens that the steps from now on may sample; undefined: all. */
   writeMask(mask: Uint32Array | undefined): void;
@@ -135,10 +135,11 @@ export async function createSteps(
     depth,
     single,
     counts,
-    writeSampling(ids, sampling, { bias, hasMask }) {
+    writeSampling(ids, sampling, { bias, hasMask, numAnswered }) {
       const hasBias = Object.keys(bias).length > 0;
       write('sampling', packSampling(sampling, { hasBias, hasMask }));
-      write('counts', packCounts(vocabSize, ids));
+      const begin = ids.length - numAnswered;
+      write('counts', packCounts(vocabSize, ids.slice(0, begin), ids.slice(begin)));
       if (hasBias) write('bias', denseBias(bias, vocabSize));
     },
     writeMask(mask) {

@@ -1,0 +1,387 @@
+import { readFileSync } from 'node:fs';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { createMessageBuilder } from '../../src/chat/message.ts';
+import { createMessageParser, type MessageParserOptions } from '../../src/chat/message-parser.ts';
+import { toolFormatOf } from '../../src/chat/tool-formats.ts';
+import type { AssistantMessage, ChatDelta, ToolDefinition } from '../../src/index.ts';
+import { anyStream, FORMATS, type FormatName } from './any-stream.ts';
+
+const TEMPLATES = new URL('../fixtures/tokenizer-goldens/templates/', import.meta.url);
+const formatOf = (template: string) =>
+  toolFormatOf(readFileSync(new URL(`${template}.jinja`, TEMPLATES), 'utf8'));
+const formats = {
+  hermes: formatOf('qwen3')!,
+  coder: formatOf('qwen3-coder')!,
+  v3: formatOf('deepseek-v3')!,
+  v31: formatOf('deepseek-v3.1')!,
+};
+
+const definitions: ToolDefinition[] = [
+  {
+    type: 'function',
+    function: {
+      name: 'f',
+      parameters: {
+        type: 'object',
+        properties: {
+          text: { type: 'string' },
+          count: { type: 'integer' },
+          ratio: { type: 'number' },
+          flag: { type: 'boolean' },
+          list: { type: 'array', items: { type: 'integer' } },
+          any: { anyOf: [{ type: 'integer' }, { type: 'string' }] },
+          maybe: { type: ['object', 'null'] },
+          size: { enum: ['s', 'm'] },
+          ref: { $ref: '#/$defs/point' },
+        },
+      },
+    },
+  },
+];
+
+const withTools = (format: FormatName): MessageParserOptions => ({
+  start: 'closed',
+  tools: { format: formats[format], definitions },
+});
+
+function deltasOf(chunks: readonly string[], options: MessageParserOptions): ChatDelta[] {
+  const parser = createMessageParser(options);
+  return [...chunks.flatMap((chunk) => parser.push(chunk)), ...parser.end()];
+}
+
+/** The message, without the ids of calls, which are random. */
+function parse(chunks: readonly string[], options: MessageParserOptions): AssistantMessage {
+  const builder = createMessageBuilder();
+  for (const delta of deltasOf(chunks, options)) builder.add(delta);
+  const message = builder.build();
+  for (const call of message.tool_calls ?? []) {
+    expect(call.id).toMatch(/^call_[0-9a-f]{24}$/);
+    call.id = '';
+  }
+  return message;
+}
+
+/** Content and calls as short rows: `name(arguments)`; `!` before content that has a malformed call. */
+function rows(text: string, options: MessageParserOptions): string[] {
+  const { content, tool_calls = [], malformed } = parse([text], options);
+  for (const call of tool_calls) expect(JSON.parse(call.function.arguments)).toBeTypeOf('object');
+  return [
+    (malformed ? '!' : '') + content,
+    ...tool_calls.map(({ function: { name, arguments: args } }) => `${name}(${args})`),
+  ];
+}
+
+describe('reasoning', () => {
+  it.each([
+    ['ask', '<think>\nones 5+6\n</think>\n\n61.', { reasoning_content: 'ones 5+6', content: '61.' }],
+    ['ask', '61.', { reasoning_content: '', content: '61.' }],
+    ['ask', '<think>never closed', { reasoning_content: 'never closed', content: '' }],
+    ['ask', '<think>\n\n</think>\n\nyes', { reasoning_content: '', content: 'yes' }],
+    ['ask', '\n <thin', { reasoning_content: '', content: '\n <thin' }],
+    ['open', 'a\n\nb\n</think>\n\nc\n', { reasoning_content: 'a\n\nb', content: 'c\n' }],
+    ['open', 'no end', { reasoning_content: 'no end', content: '' }],
+    ['closed', 'text </think> stays', { reasoning_content: '', content: 'text </think> stays' }],
+    ['closed', '', { reasoning_content: '', content: '' }],
+  ] as const)('started %s, %j is cut as expected', (start, text, wanted) => {
+    expect(parse([text], { start })).toEqual({ role: 'assistant', ...wanted });
+  });
+
+  it('looks for stop texts in content only, and gives nothing after the first', () => {
+    const stop = ['END', 'B'];
+    expect(parse(['<think>END</think>\n\nabcENDdef'], { start: 'ask', stop })).toMatchObject({
+      reasoning_content: 'END',
+      content: 'abc',
+    });
+    expect(parse(['xBy'], { start: 'closed', stop })).toMatchObject({ content: 'x' });
+  });
+
+  it('is never searched for tool calls', () => {
+    const call = '<tool_call>\n{"name": "f", "arguments": {}}\n</tool_call>';
+    const options = { ...withTools('hermes'), start: 'ask' as const };
+    const message = parse([`<think>\n${call}\n</think>\n\n${call}`], options);
+    expect(message.reasoning_content).toBe(call);
+    expect(message.tool_calls).toHaveLength(1);
+    expect(parse([`<think>${call}`], options)).not.toHaveProperty('tool_calls');
+  });
+});
+
+describe('tool calls', () => {
+  it.each([
+    ['qwen3', 'hermes'],
+    ['qwen3-instruct-2507', 'hermes'],
+    ['qwen3-thinking-2507', 'hermes'],
+    ['qwen2.5-instruct', 'hermes'],
+    ['qwq-32b', 'hermes'],
+    ['qwen3-coder', 'coder'],
+    ['deepseek-v3', 'v3'],
+    ['deepseek-v3-0324', 'v3'],
+    ['deepseek-r1', 'v3'],
+    ['deepseek-v3.1', 'v31'],
+  ] as const)('of the template %s are read as %s', (template, format) => {
+    const [, text] = GOLDEN.find(([name]) => name === format)!;
+    const options = { start: 'closed' as const, tools: { format: formatOf(template)!, definitions } };
+    expect(parse([text], options)).toEqual(parse([text], withTools(format)));
+  });
+
+  it('are not looked for when the template knows none', () => {
+    expect(toolFormatOf('{{ messages[0].content }}')).toBeUndefined();
+  });
+
+  const V3 = '<｜tool▁call▁begin｜>function<｜tool▁sep｜>f\n```json\n{"a": 1}\n```<｜tool▁call▁end｜>';
+  const V31 = '<｜tool▁call▁begin｜>f<｜tool▁sep｜>{"a": 1}<｜tool▁call▁end｜>';
+  const GOLDEN: [FormatName, string, ...string[]][] = [
+    // As the templates of the checkpoints write them.
+    ['hermes', '<tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</tool_call>', '', 'f({"a": 1})'],
+    [
+      'coder',
+      '<tool_call>\n<function=f>\n<parameter=text>\nx\ny\n</parameter>\n<parameter=count>\n3\n</parameter>\n</function>\n</tool_call>',
+      '',
+      'f({"text": "x\\ny", "count": 3})',
+    ],
+    ['v3', `<｜tool▁calls▁begin｜>${V3}\n${V3}<｜tool▁calls▁end｜>`, '', 'f({"a": 1})', 'f({"a": 1})'],
+    ['v31', `<｜tool▁calls▁begin｜>${V31}${V31}<｜tool▁calls▁end｜>`, '', 'f({"a": 1})', 'f({"a": 1})'],
+    // Text before, between and behind.
+    [
+      'hermes',
+      'One.\n<tool_call>{"name":"f","arguments":{}}</tool_call>\n<tool_call>{"name":"g","arguments":{}}</tool_call>\n',
+      'One.',
+      'f({})',
+      'g({})',
+    ],
+    ['hermes', 'One.\n\n<tool_call>{"name":"f","arguments":{}}</tool_call>\nTwo.\n', 'One.\nTwo.\n', 'f({})'],
+    ['v3', `One.${V3}Two.`, 'One.Two.', 'f({"a": 1})'],
+    ['v31', `One.<｜tool▁calls▁begin｜>${V31}<｜tool▁calls▁end｜>Two.`, 'One.Two.', 'f({"a": 1})'],
+    // The outer tag left out, or the end.
+    ['coder', 'Ok.\n<function=g>\n</function>\n</tool_call>', 'Ok.', 'g({})'],
+    [
+      'coder',
+      '<tool_call><function=f><parameter=text>a<parameter=size>s</function>',
+      '',
+      'f({"text": "a", "size": "s"})',
+    ],
+    ['hermes', '<tool_call>\n{"name": "f", "arguments": {}}', '', 'f({})'],
+    ['hermes', '<tool_call>\n{"name": "f", "arguments": {}}\n</tool_', '', 'f({})'],
+    ['v3', V3.slice(0, -20), '', 'f({"a": 1})'],
+    // Keys in another order, none, more.
+    [
+      'hermes',
+      '<tool_call>{"arguments": {"a": [1, {"b": "}"}]}, "name": "f"}</tool_call>',
+      '',
+      'f({"a": [1, {"b": "}"}]})',
+    ],
+    ['hermes', '<tool_call>{"name": "f"}</tool_call>', '', 'f({})'],
+    ['hermes', '<tool_call>{"id": 12, "ok": true, "name": "f", "arguments": {}}</tool_call>', '', 'f({})'],
+    // Tags, quotes and braces inside strings are text.
+    [
+      'hermes',
+      '<tool_call>{"name": "f", "arguments": {"a": "</tool_call> \\"<tool_call>{ 🙂"}}</tool_call>',
+      '',
+      'f({"a": "</tool_call> \\"<tool_call>{ 🙂"})',
+    ],
+    ['v31', V31.replace('1', '"<｜tool▁call▁end｜>"'), '', 'f({"a": "<｜tool▁call▁end｜>"})'],
+    // Tags of content that belong to no call.
+    ['coder', 'a </tool_call> b', 'a </tool_call> b'],
+    ['v3', '<｜tool▁calls▁end｜>', '<｜tool▁calls▁end｜>'],
+    // Malformed: nothing is lost, and what follows is read.
+    ['hermes', 'Use <tool_call> here.', '!Use <tool_call> here.'],
+    [
+      'hermes',
+      '<tool_call>\n{"name": "f", "arguments": {"a": 1',
+      '!<tool_call>\n{"name": "f", "arguments": {"a": 1',
+    ],
+    [
+      'hermes',
+      '<tool_call>{"name": "f", "arguments": {"a": tru}}</tool_call>',
+      '!<tool_call>{"name": "f", "arguments": {"a": tru}}</tool_call>',
+    ],
+    [
+      'hermes',
+      '<tool_call>{"name": "f", "arguments": {}}}</tool_call>',
+      '!<tool_call>{"name": "f", "arguments": {}}}</tool_call>',
+    ],
+    [
+      'hermes',
+      '<tool_call>{"name": "f", "arguments": "x"}</tool_call>',
+      '!<tool_call>{"name": "f", "arguments": "x"}</tool_call>',
+    ],
+    ['hermes', '<tool_call>{"arguments": {}}</tool_call>', '!<tool_call>{"arguments": {}}</tool_call>'],
+    [
+      'hermes',
+      '<tool_call>{"name": "f", "name": "g"}</tool_call>',
+      '!<tool_call>{"name": "f", "name": "g"}</tool_call>',
+    ],
+    ['hermes', '<tool_call>{"name": 5}</tool_call>', '!<tool_call>{"name": 5}</tool_call>'],
+    ['hermes', '<tool_call>\n<tool_call>{"name": "f"}</tool_call>', '!<tool_call>\n', 'f({})'],
+    [
+      'hermes',
+      '<tool_call>{"name": "f", "arguments": {"a": "b}}\n</tool_call>\n<tool_call>{"name": "g"}</tool_call>',
+      '!<tool_call>{"name": "f", "arguments": {"a": "b}}\n</tool_call>',
+      'g({})',
+    ],
+    [
+      'coder',
+      '<tool_call>\n<function=f>\n<parameter=text>\ncut',
+      '!<tool_call>\n<function=f>\n<parameter=text>\ncut',
+    ],
+    ['coder', '<tool_call>\n<function=>\n</function>', '!<tool_call>\n<function=>\n</function>'],
+    ['coder', '<function=f>\njunk</function>', '!<function=f>\njunk</function>'],
+    ['v3', '<｜tool▁calls▁begin｜>no', '!<｜tool▁calls▁begin｜>no'],
+    ['v3', V31, `!${V31}`],
+    ['v31', V31.replace('{', '['), `!${V31.replace('{', '[')}`],
+  ];
+  it.each(GOLDEN)('in %s, %j becomes %j', (format, text, ...wanted) => {
+    expect(rows(text, withTools(format))).toEqual(wanted);
+  });
+
+  it.each([
+    ['text', '5', '"5"'],
+    ['text', 'null', '"null"'],
+    ['text', '\n a\t"b"\\🙂\n', '"\\n a\\t\\"b\\"\\\\🙂\\n"'],
+    ['text', '', '""'],
+    ['unknown', '5', '"5"'],
+    ['count', '007', '7'],
+    ['count', '-12345678901234567890', '-12345678901234567890'],
+    ['count', '5.0', '5'],
+    ['count', 'five', '"five"'],
+    ['count', 'null', 'null'],
+    ['ratio', '5.50', '5.5'],
+    ['ratio', '1e400', '"1e400"'],
+    ['flag', 'True', 'true'],
+    ['flag', 'maybe', '"maybe"'],
+    ['list', '[1, 2]', '[1, 2]'],
+    ['list', '[1, 2', '"[1, 2"'],
+    ['any', '5', '5'],
+    ['any', 'five', '"five"'],
+    ['maybe', 'None', 'null'],
+    ['maybe', '{"a": {}}', '{"a": {}}'],
+    ['size', 'm', '"m"'],
+    ['ref', '{"x": 1}', '{"x": 1}'],
+    ['constructor', 'a', '"a"'],
+  ])('the XML parameter %s with %j is %s in JSON', (key, value, wanted) => {
+    const text = `<tool_call>\n<function=f>\n<parameter=${key}>\n${value}\n</parameter>\n</function>\n</tool_call>`;
+    expect(rows(text, withTools('coder'))).toEqual(['', `f({"${key}": ${wanted}})`]);
+  });
+
+  it('stream: the name first, then the arguments as they come', () => {
+    const chunks = [
+      'Hm.\n<tool',
+      '_call>\n{"name": "f", ',
+      '"arguments": {"a',
+      '": "b',
+      'c"}',
+      '}\n</tool_call>',
+    ];
+    const deltas = deltasOf(chunks, withTools('hermes'));
+    const id = expect.stringMatching(/^call_/);
+    expect(deltas).toEqual([
+      { content: 'Hm.' },
+      { toolCalls: [{ index: 0, id, type: 'function', function: { name: 'f', arguments: '' } }] },
+      { toolCalls: [{ index: 0, type: 'function', function: { arguments: '{"a' } }] },
+      { toolCalls: [{ index: 0, type: 'function', function: { arguments: '": "b' } }] },
+      { toolCalls: [{ index: 0, type: 'function', function: { arguments: 'c"}' } }] },
+    ]);
+  });
+
+  it('stream strings of XML parameters before they end', () => {
+    const parser = createMessageParser(withTools('coder'));
+    parser.push('<tool_call><function=f><parameter=text>\n');
+    expect(parser.push('a\n')).toMatchObject([{ toolCalls: [{ function: { arguments: 'a' } }] }]);
+    expect(parser.push('b')).toMatchObject([{ toolCalls: [{ function: { arguments: '\\nb' } }] }]);
+  });
+
+  it('that turn out malformed while they stream are taken back by index', () => {
+    const deltas = deltasOf(['<tool_call>{"name": "f", "arguments": {"a": ', 'oops}'], withTools('hermes'));
+    expect(deltas.at(-1)).toEqual({
+      content: '<tool_call>{"name": "f", "arguments": {"a": oops}',
+      malformed: true,
+      droppedCall: 0,
+    });
+    const next = '<tool_call>{"name": "g"}</tool_call>';
+    expect(deltasOf([`<tool_call>{"name": "f", 5}${next}`], withTools('hermes')).at(-1)).toMatchObject({
+      toolCalls: [{ index: 1, function: { name: 'g' } }],
+    });
+  });
+
+  it('may hold a stop text in their arguments; content ends at it', () => {
+    const text = 'a <tool_call>{"name": "f", "arguments": {"x": "STOP"}}</tool_call> b STOP c';
+    expect(rows(text, { ...withTools('hermes'), stop: ['STOP'] })).toEqual(['a b ', 'f({"x": "STOP"})']);
+  });
+
+  it('end the answer where their tag is a stop text', () => {
+    const text = 'a <tool_call>{"name": "f"}</tool_call>';
+    expect(rows(text, { ...withTools('hermes'), stop: ['<tool_call>{'] })).toEqual(['a ']);
+  });
+
+  it('nested without end are malformed, not a crash', () => {
+    const text = `<tool_call>{"name": "f", "arguments": ${'{"a":'.repeat(200_000)}`;
+    expect(rows(text, withTools('hermes'))).toEqual([`!${text}`]);
+  });
+});
+
+describe('any stream', () => {
+  it('of plain text gives the same message however it was cut', () => {
+    const pieces = [
+      '<think>',
+      '</think>',
+      '<',
+      'think',
+      '>',
+      '</',
+      '\n',
+      '\n\n',
+      'a',
+      'b',
+      'ab',
+      'abc',
+      '🙂',
+      ' ',
+      'stop',
+      'sto',
+      'top',
+    ];
+    const text = fc.array(fc.constantFrom(...pieces), { maxLength: 24 }).map((list) => list.join(''));
+    const stops = fc.subarray(['stop', 'abc', 'bca', 'c', 'top\n', 'b<']);
+    const start = fc.constantFrom('open' as const, 'closed' as const, 'ask' as const);
+    fc.assert(
+      fc.property(text, stops, start, cuts, (whole, stop, begin, lengths) => {
+        const options = { start: begin, stop };
+        expect(parse(cutAt(whole, lengths), options)).toEqual(parse([whole], options));
+      }),
+      { numRuns: 1500 },
+    );
+  });
+
+  it.each(FORMATS)('with %s calls gives the same message however it was cut, and loses nothing', (name) => {
+    const start = fc.constantFrom('open' as const, 'closed' as const, 'ask' as const);
+    const stops = fc.subarray(['stop', '<tool_call>{', 'op<', '<｜tool▁calls▁begin｜><', '}}']);
+    fc.assert(
+      fc.property(anyStream(name), stops, start, cuts, (whole, stop, begin, lengths) => {
+        const options = { ...withTools(name), start: begin, stop };
+        const message = parse([whole], options);
+        expect(parse(cutAt(whole, lengths), options)).toEqual(message);
+        expect(parse(whole.split(''), options)).toEqual(message);
+        for (const call of message.tool_calls ?? []) {
+          expect(call.function.name).not.toBe('');
+          expect(JSON.parse(call.function.arguments)).toBeTypeOf('object');
+        }
+        if (!message.tool_calls && stop.length === 0 && begin === 'closed') {
+          expect(message.content).toBe(whole);
+        }
+      }),
+      { numRuns: 500 },
+    );
+  });
+
+  const cuts = fc.array(fc.nat(12), { maxLength: 60 });
+
+  function cutAt(whole: string, lengths: readonly number[]): string[] {
+    let rest = whole;
+    const chunks = lengths.map((length) => {
+      const chunk = rest.slice(0, length);
+      rest = rest.slice(length);
+      return chunk;
+    });
+    return [...chunks, rest];
+  }
+});
