@@ -394,7 +394,7 @@ class Builder {
           const names = path.slice(path.findIndex(({ rule }) => rule === called)).map(({ rule }) => rule);
           const cycle = [...names, called].map((number) => this.rules[number]!.name).join(' -> ');
           throw new InvalidInputError(
-            `${this.rules[called]!.name} is left-recursive: it calls itself before any text (${cycle}). Put the recursion after some text: list ::= item ("," item)* in place of list ::= list "," item | item.`,
+            `${this.rules[called]!.name} is left-recursive: it calls itself before any text (${cycle}). Put the recursion after some text: list ::= item ("," item)* in place of list ::= list "," item | item, or a $ref inside a property or an item.`,
           );
         } else if (!isDone[called]) {
           path.push({ rule: called, next: 0 });

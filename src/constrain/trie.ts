@@ -82,7 +82,8 @@ export function buildTrie(vocabulary: Vocabulary): Trie {
   const startOfLength = new Int32Array(maxLength + 1);
   // A token of n bytes is longer than n - 1, and than all below it.
   for (const { text } of entries) startOfLength[text.length - 1]!++;
-  for (let length = maxLength - 1; length >= 0; length--) startOfLength[length]! += startOfLength[length + 1]!;
+  for (let length = maxLength - 1; length >= 0; length--)
+    startOfLength[length]! += startOfLength[length + 1]!;
   return {
     bytes: bytes.slice(0, numNodes),
     depths: depths.slice(0, numNodes),
