@@ -93,6 +93,14 @@ export const subtractRanges = (ranges: readonly CodeRange[], removed: readonly C
 export const includesCode = (ranges: readonly CodeRange[], code: number): boolean =>
   ranges.some(([first, last]) => first <= code && code <= last);
 
+const codeLength = (code: number): number => (code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4);
+
+function utf8Length(text: string): number {
+  let length = 0;
+  for (const char of text) length += codeLength(char.codePointAt(0)!);
+  return length;
+}
+
 /**
  * The most bytes that a text of the expression has; Infinity where there is no limit or where finding it is not worth it.
  * @param known lengths of rules so far; one that is being measured counts as Infinity.
@@ -100,9 +108,9 @@ export const includesCode = (ranges: readonly CodeRange[], code: number): boolea
 export function maxBytes(expression: Expression, known: Map<Rule, number>): number {
   switch (expression.kind) {
     case 'words':
-      return expression.words.reduce((length, word) => Math.max(length, 3 * word.length), 0);
+      return expression.words.reduce((length, word) => Math.max(length, utf8Length(word)), 0);
     case 'class':
-      return 4;
+      return codeLength(expression.ranges.at(-1)?.[1] ?? 0);
     case 'sequence':
       return expression.items.reduce((length, item) => length + maxBytes(item, known), 0);
     case 'choice':
