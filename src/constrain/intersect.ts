@@ -10,7 +10,7 @@ import {
 } from './expression.ts';
 
 /** Of one expression, and of pairs of both. */
-const MAX_STATES = 20_000;
+const MAX_STATES = 50_000;
 
 /** States with edges over one character, or over none where `ranges` is undefined. State 0 is the start. */
 interface CharacterGraph {
@@ -125,7 +125,10 @@ function characterGraph(expression: Expression, where: string): CharacterGraph {
         const states = Array.from({ length: item.numStates }, newState);
         const to = newState();
         connect(from, states[0]!);
-        for (const edge of item.edges) connect(isolated(edge.item, states[edge.from]!), states[edge.to]!);
+        for (const { from: start, to: end, item: label } of item.edges) {
+          if (label.kind === 'class') connect(states[start]!, states[end]!, label.ranges);
+          else connect(isolated(label, states[start]!), states[end]!);
+        }
         for (const final of item.finals) connect(states[final]!, to);
         return to;
       }

@@ -14,6 +14,7 @@ import {
   type Expression,
   type GraphEdge,
   NOTHING,
+  oneOf,
   optional,
   type Rule,
   repeat,
@@ -55,7 +56,7 @@ import {
 } from './schema-keywords.ts';
 
 const MAX_DEPTH = 100;
-const MAX_MULTIPLE = 1_000;
+const MAX_MULTIPLE = 500;
 /** Multiples of more digits are not exact as doubles. */
 const MAX_MULTIPLE_SIZE = 999_999_999_999_999;
 const MAX_COUNT = 1_000_000;
@@ -340,7 +341,7 @@ function multiplesOf(multiple: number): Expression {
   for (let remainder = 0; remainder < multiple; remainder++) {
     for (let digit = 0; digit < 10; digit++) {
       const to = 1 + ((remainder * 10 + digit) % multiple);
-      edges.push({ from: 1 + remainder, to, item: words(`${digit}`) });
+      edges.push({ from: 1 + remainder, to, item: oneOf(`${digit}`) });
     }
   }
   edges.push({ from: 0, to: 1, item: EMPTY });

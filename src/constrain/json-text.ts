@@ -119,7 +119,7 @@ export const DIGITS_AFTER_POINT = repeat(DIGIT, 1, MAX_FRACTION_DIGITS);
 const WHOLE = choice(words('0'), sequence(NONZERO, repeat(DIGIT, 0, MAX_INTEGER_DIGITS - 1)));
 const FRACTION = sequence(words('.'), DIGITS_AFTER_POINT);
 
-/** Exponents stand after one digit, and stay below 1e308: a larger number would be read as infinity. */
+/** Exponents stand after one digit, and stay below 1e308. */
 const EXPONENT = sequence(
   oneOf('eE'),
   choice(
@@ -139,10 +139,31 @@ const EXPONENT = sequence(
   ),
 );
 
+/** The digits of Number.MAX_VALUE after its point. A number that is larger by little would be read as infinity. */
+const MAX_MANTISSA = '7976931348623157';
+
+/** Digits from position `at` on, at most those of MAX_MANTISSA. */
+function atMostMantissa(at: number): Expression {
+  const digit = MAX_MANTISSA[at];
+  if (digit === undefined) return EMPTY;
+  const lower = sequence(
+    oneOf('0123456789'.slice(0, Number(digit))),
+    repeat(DIGIT, 0, MAX_FRACTION_DIGITS - at - 1),
+  );
+  const rest = choice(lower, sequence(words(digit), atMostMantissa(at + 1)));
+  return at === 0 ? rest : optional(rest);
+}
+
+const LARGEST = sequence(
+  words('1'),
+  optional(sequence(words('.'), atMostMantissa(0))),
+  words('e308', 'e+308', 'E308', 'E+308'),
+);
+
 export const ANY_INTEGER = sequence(optional(words('-')), WHOLE);
 export const ANY_NUMBER = sequence(
   optional(words('-')),
-  choice(sequence(WHOLE, optional(FRACTION)), sequence(NONZERO, optional(FRACTION), EXPONENT)),
+  choice(sequence(WHOLE, optional(FRACTION)), sequence(NONZERO, optional(FRACTION), EXPONENT), LARGEST),
 );
 
 /** An array of items; the first is written apart because it has no comma before it. */

@@ -143,8 +143,12 @@ class Builder {
         const nodes = Array.from({ length: expression.numStates }, () => this.newNode());
         const to = this.newNode();
         this.nodes[from]!.epsilons.push(nodes[0]!);
-        for (const edge of expression.edges) {
-          this.nodes[this.add(edge.item, nodes[edge.from]!)]!.epsilons.push(nodes[edge.to]!);
+        for (const { from: start, to: end, item } of expression.edges) {
+          if (item.kind === 'class') {
+            this.addSequences(utf8Sequences(item.ranges), nodes[start]!, nodes[end]!, new Map());
+          } else {
+            this.nodes[this.add(item, nodes[start]!)]!.epsilons.push(nodes[end]!);
+          }
         }
         for (const final of expression.finals) this.nodes[nodes[final]!]!.epsilons.push(to);
         return to;
