@@ -41,6 +41,7 @@ const ROOMS: readonly Room[] = [
     imports: [ERRORS, 'src/graph/', 'src/models/', 'src/weights/', 'src/gpu/', 'kernels/'],
     packages: [],
   },
+  { path: 'src/constrain/', imports: [ERRORS], types: ['tokenizer/index.ts'], packages: [] },
   { path: 'src/chat/', imports: [ERRORS, 'src/engine/', 'tokenizer/'], packages: [] },
   {
     path: 'src/index.ts',
@@ -54,6 +55,10 @@ const ROOMS: readonly Room[] = [
   { path: 'bench/speed/', imports: ['bench/', 'src/', 'kernels/', 'test/page.ts'] },
   { path: 'bench/random-checkpoint.ts', imports: ['src/'] },
   { path: 'bench/tokenizer', imports: ['bench/', 'tokenizer/'] },
+  {
+    path: 'bench/constrain.ts',
+    imports: ['src/constrain/', 'test/constrain/any-schema.ts', 'test/tokenizer/tokenizers.ts'],
+  },
   { path: 'bench/', imports: ['src/index.ts', 'src/node.ts', 'examples/models/'] },
 ];
 

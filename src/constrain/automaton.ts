@@ -7,8 +7,8 @@ import { type Loop, loopOf, type Network } from './network.ts';
 
 /** States are forgotten, and found again when needed, once there are so many (some kilobytes each). */
 const MAX_STATES = 10_000;
-/** Places in one state. Beyond it the grammar is ambiguous to a degree that no model needs. */
-const MAX_PLACES = 4_000;
+/** Nodes reached without a byte from one state. Beyond it the grammar is ambiguous to a degree that no model needs. */
+const MAX_REACHED = 20_000;
 
 /** A stack of calls: the innermost, and the rest. */
 export interface Frame {
@@ -86,7 +86,7 @@ export class Automaton {
       const frame = openFrames.pop()!;
       const key = frame.id * network.numPositions + node;
       if (seen.has(key)) continue;
-      if (seen.size >= MAX_PLACES || ++this.work > this.workLimit) throw ambiguous();
+      if (seen.size >= MAX_REACHED || ++this.work > this.workLimit) throw ambiguous();
       const push = (target: number, stack: Frame) => {
         openNodes.push(target);
         openFrames.push(stack);
@@ -154,11 +154,17 @@ export class Automaton {
     return { id: this.numFrames++, node, parent, isLong, pushed: new Map() };
   }
 
+  /** Whether nothing can happen at a node but the return of its rule. */
   private isReturn(node: number): boolean {
     const { nodes, finals } = this.network;
-    if (node >= nodes.length) return false;
-    const { edges, epsilons, calls } = nodes[node]!;
-    return edges.length === 0 && calls.length === 0 && epsilons.length === 1 && finals.has(epsilons[0]!);
+    for (let at = node; at < nodes.length; ) {
+      const { edges, epsilons, calls } = nodes[at]!;
+      if (edges.length > 0 || calls.length > 0) return false;
+      if (finals.has(at)) return true;
+      if (epsilons.length !== 1 || epsilons[0] === node) return false;
+      at = epsilons[0]!;
+    }
+    return false;
   }
 
   private intern(keys: readonly number[], nodes: number[], frames: Frame[], canEnd: boolean): State {

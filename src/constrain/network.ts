@@ -10,6 +10,8 @@ import { type ByteRange, utf8Sequences } from './utf8-ranges.ts';
 const MAX_NODES = 200_000;
 /** Loops with more turns than this count them where others are written out. */
 const MAX_COPIES = 4;
+/** A class of more ranges is built once. */
+const MAX_COPIED_RANGES = 16;
 /** A loop over something that may be empty has all its turns in one state. */
 const MAX_EMPTY_TURNS = 256;
 /** A called rule that can be longer gets its own masks, independent of who called it. */
@@ -82,6 +84,7 @@ class Builder {
   private readonly loops: (Loop & { numNodes: number })[] = [];
   private readonly rules: Rule[] = [];
   private readonly numbers = new Map<Rule, number>();
+  private readonly classes = new Map<string, Rule>();
   private readonly lengths = new Map<Rule, number>();
   private readonly entries: number[] = [];
   private readonly finalOf: number[] = [];
@@ -101,7 +104,9 @@ class Builder {
   /** Building a rule may find further ones, which come after it in the list. */
   buildRules(): void {
     for (let i = 0; i < this.rules.length; i++) {
-      const end = this.add(this.rules[i]!.body, this.entries[i]!);
+      const { body } = this.rules[i]!;
+      const entry = this.entries[i]!;
+      const end = body.kind === 'class' ? this.addClass(body, entry, true) : this.add(body, entry);
       this.nodes[end]!.epsilons.push(this.finalOf[i]!);
     }
   }
@@ -120,11 +125,8 @@ class Builder {
     switch (expression.kind) {
       case 'words':
         return this.addWords(expression.words, from);
-      case 'class': {
-        const to = this.newNode();
-        this.addSequences(utf8Sequences(expression.ranges), from, to, new Map());
-        return to;
-      }
+      case 'class':
+        return this.addClass(expression, from);
       case 'sequence':
         return expression.items.reduce((node, item) => this.add(item, node), from);
       case 'choice': {
@@ -144,7 +146,7 @@ class Builder {
         const to = this.newNode();
         this.nodes[from]!.epsilons.push(nodes[0]!);
         for (const { from: start, to: end, item } of expression.edges) {
-          if (item.kind === 'class') {
+          if (item.kind === 'class' && item.ranges.length <= MAX_COPIED_RANGES) {
             this.addSequences(utf8Sequences(item.ranges), nodes[start]!, nodes[end]!, new Map());
           } else {
             this.nodes[this.add(item, nodes[start]!)]!.epsilons.push(nodes[end]!);
@@ -156,6 +158,20 @@ class Builder {
       default:
         return expression satisfies never;
     }
+  }
+
+  /** A large class is a rule, built once for all its uses. */
+  private addClass(expression: Expression & { kind: 'class' }, from: number, isBody = false): number {
+    const { ranges } = expression;
+    if (ranges.length > MAX_COPIED_RANGES) {
+      const key = ranges.join();
+      const rule = this.classes.get(key) ?? { name: 'a class of characters', body: expression };
+      this.classes.set(key, rule);
+      if (!isBody) return this.add({ kind: 'call', rule }, from);
+    }
+    const to = this.newNode();
+    this.addSequences(utf8Sequences(ranges), from, to, new Map());
+    return to;
   }
 
   /** As a trie, so that thousands of words begin with one edge and not with thousands. */

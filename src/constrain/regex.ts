@@ -306,25 +306,35 @@ function single(ranges: readonly CodeRange[]): number | undefined {
   return ranges.length === 1 && range![0] === range![1] ? range![0] : undefined;
 }
 
+/** All code points but surrogates, those of one and of two UTF-16 units apart. */
+const BLOCKS: readonly CodeRange[] = [
+  [0x0000, 0xd7ff],
+  [0xe000, 0xffff],
+  [0x10000, 0x10ffff],
+];
+
 const properties = new Map<string, readonly CodeRange[]>();
 
-/** JavaScript has the tables of Unicode but shows them only one character at a time. */
+/** JavaScript has the tables of Unicode, and shows them only through what they match. */
 function propertyRanges(name: string): readonly CodeRange[] | undefined {
   const known = properties.get(name);
   if (known !== undefined) return known;
   if (!/^[A-Za-z_0-9=]+$/.test(name)) return undefined;
-  let test: RegExp;
+  let runs: RegExp;
   try {
-    test = new RegExp(`^\\p{${name}}$`, 'u');
+    runs = new RegExp(`\\p{${name}}+`, 'gu');
   } catch {
     return undefined;
   }
-  const ranges: [number, number][] = [];
-  for (let code = 0; code <= 0x10ffff; code++) {
-    if (!test.test(String.fromCodePoint(code))) continue;
-    const end = ranges.at(-1);
-    if (end !== undefined && end[1] === code - 1) end[1] = code;
-    else ranges.push([code, code]);
+  const ranges: CodeRange[] = [];
+  for (const [first, last] of BLOCKS) {
+    let text = '';
+    for (let code = first; code <= last; code++) text += String.fromCodePoint(code);
+    const width = first > 0xffff ? 2 : 1;
+    for (const { index, 0: run } of text.matchAll(runs)) {
+      const start = first + index / width;
+      ranges.push([start, start + run.length / width - 1]);
+    }
   }
   properties.set(name, ranges);
   return ranges;

@@ -49,14 +49,14 @@ describe('random schemas', PATIENT, () => {
   test('every valid document is taken token by token, in the usual spacings (1,024 tokens)', () => {
     fc.assert(
       fc.property(cases, ([schema, value]) => takes(smallKit(), schema, value)),
-      { numRuns: 300 },
+      { numRuns: 100 },
     );
   });
 
   test('every valid document is taken token by token, in the usual spacings (151,936 tokens)', () => {
     fc.assert(
       fc.property(cases, ([schema, value]) => takes(largeKit(), schema, value)),
-      { numRuns: 12 },
+      { numRuns: 6 },
     );
   });
 
@@ -65,7 +65,7 @@ describe('random schemas', PATIENT, () => {
       fc.property(anySchema(), fc.integer(), fc.nat(80), ({ schema }, seed, patience) =>
         gives(smallKit(), schema, seed, patience),
       ),
-      { numRuns: 300 },
+      { numRuns: 100 },
     );
   });
 
@@ -74,7 +74,7 @@ describe('random schemas', PATIENT, () => {
       fc.property(anySchema(), fc.integer(), fc.nat(40), ({ schema }, seed, patience) =>
         gives(largeKit(), schema, seed, patience),
       ),
-      { numRuns: 12 },
+      { numRuns: 6 },
     );
   });
 });

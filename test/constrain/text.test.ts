@@ -33,7 +33,7 @@ const { pattern: anyPattern } = fc.letrec<{ pattern: string; item: string }>((ti
   item: fc
     .tuple(
       fc.oneof(
-        { depthSize: 'small', withCrossShrink: true },
+        { maxDepth: 2, depthSize: 'small', withCrossShrink: true },
         atom,
         tie('pattern').map((inner) => `(?:${inner})`),
       ),
@@ -62,22 +62,22 @@ describe('regular expressions', PATIENT, () => {
             throw new Error(`${JSON.stringify(text)}: taken is ${isTaken}`);
         }
       }),
-      { numRuns: 400 },
+      { numRuns: 150 },
     );
   });
 
   test('what is drawn from the masks matches in JavaScript', () => {
     const draw = (kit: ReturnType<typeof smallKit>, pattern: string, seed: number) => {
-      const text = randomText(begin(pattern, kit), kit, seededRandom(seed), 20);
+      const text = randomText(begin(pattern, kit), kit, seededRandom(seed), 20, 'abcé中😀1 Z.ïA');
       if (!whole(pattern).test(text)) throw new Error(`${JSON.stringify(text)} does not match`);
     };
     fc.assert(
       fc.property(anyPattern, fc.integer(), (pattern, seed) => draw(smallKit(), pattern, seed)),
-      { numRuns: 300 },
+      { numRuns: 100 },
     );
     fc.assert(
       fc.property(anyPattern, fc.integer(), (pattern, seed) => draw(largeKit(), pattern, seed)),
-      { numRuns: 10 },
+      { numRuns: 5 },
     );
   });
 

@@ -56,15 +56,19 @@ export function randomText(
   { tokenizer, vocabulary, stop }: Kit,
   random: () => number,
   patience = 60,
+  endings = '}]ax1',
 ): string {
-  const [quote, ...closing] = [...'"}]ax1'].map((char) => tokenizer.tokenToId(char)!);
+  const quote = tokenizer.tokenToId('"')!;
+  const closing = [...endings].flatMap((char) => [
+    ...tokenizer.encode(char, { special: 'plain', addBos: false }),
+  ]);
   const ids: number[] = [];
   for (let step = 0; step < 5_000; step++) {
     const mask = constraint.mask();
     let token = -1;
     if (step >= patience) {
       if (isAllowed(mask, stop)) token = stop;
-      else if (random() < 0.5 && isAllowed(mask, quote!)) token = quote!;
+      else if (random() < 0.5 && isAllowed(mask, quote)) token = quote;
       else {
         const one = closing[Math.floor(random() * closing.length)]!;
         if (isAllowed(mask, one)) token = one;
