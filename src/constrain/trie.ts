@@ -75,15 +75,14 @@ export function buildTrie(vocabulary: Vocabulary): Trie {
   ends[0] = numNodes;
 
   const maxLength = deepest[0]!;
-  const byLength = Int32Array.from(
-    entries.sort((a, b) => b.text.length - a.text.length),
-    ({ token }) => token,
-  );
-  const startOfLength = new Int32Array(maxLength + 1);
   // A token of n bytes is longer than n - 1, and than all below it.
+  const startOfLength = new Int32Array(maxLength + 1);
   for (const { text } of entries) startOfLength[text.length - 1]!++;
   for (let length = maxLength - 1; length >= 0; length--)
     startOfLength[length]! += startOfLength[length + 1]!;
+  const byLength = new Int32Array(entries.length);
+  const next = startOfLength.slice();
+  for (const { text, token } of entries) byLength[next[text.length]!++] = token;
   return {
     bytes: bytes.slice(0, numNodes),
     depths: depths.slice(0, numNodes),

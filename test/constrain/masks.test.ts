@@ -71,14 +71,14 @@ describe('masks', PATIENT, () => {
           constraint.accept(allowed[Math.floor(random() * allowed.length)]!);
         }
       }),
-      { numRuns: 20 },
+      { numRuns: 8 },
     );
   });
 
   test('equal what offering every single token finds (151,936 tokens)', () => {
     const kit = largeKit();
     const all = Array.from({ length: kit.vocabulary.size }, (_, i) => i);
-    for (const format of FORMATS.slice(-3)) {
+    for (const format of FORMATS.slice(-2)) {
       const constraint = compileConstraint(format, kit.vocabulary);
       const random = seededRandom(5);
       for (let i = 0; i < 3; i++) {
@@ -143,7 +143,7 @@ describe('a constraint', PATIENT, () => {
         randomText(constraint.fork(), kit, random);
         expect([...constraint.mask()]).toEqual(before);
       }),
-      { numRuns: 20 },
+      { numRuns: 8 },
     );
   });
 

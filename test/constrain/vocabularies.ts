@@ -57,13 +57,14 @@ export function randomText(
   random: () => number,
   patience = 60,
   endings = '}]ax1',
+  maxTokens = 5_000,
 ): string {
   const quote = tokenizer.tokenToId('"')!;
   const closing = [...endings].flatMap((char) => [
     ...tokenizer.encode(char, { special: 'plain', addBos: false }),
   ]);
   const ids: number[] = [];
-  for (let step = 0; step < 5_000; step++) {
+  for (let step = 0; step < maxTokens; step++) {
     const mask = constraint.mask();
     let token = -1;
     if (step >= patience) {
