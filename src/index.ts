@@ -16,6 +16,7 @@ export type {
   ToolCallDelta,
   ToolDefinition,
 } from './chat/types.ts';
+export type { ResponseFormat } from './constrain/index.ts';
 export { checkFit } from './engine/check-fit.ts';
 export { parseDebugFlags } from './engine/debug.ts';
 export type { Inspected } from './engine/session.ts';

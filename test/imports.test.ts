@@ -55,12 +55,18 @@ const ROOMS: readonly Room[] = [
     types: ['src/store/types.ts'],
     packages: [],
   },
-  { path: 'src/chat/', imports: [ERRORS, 'src/engine/', 'tokenizer/'], packages: [] },
+  { path: 'src/constrain/', imports: [ERRORS], types: ['tokenizer/index.ts'], packages: [] },
+  {
+    path: 'src/chat/',
+    imports: [ERRORS, 'src/engine/', 'src/constrain/index.ts', 'tokenizer/'],
+    packages: [],
+  },
   {
     path: 'src/index.ts',
     imports: [
       ERRORS,
       'src/chat/',
+      'src/constrain/index.ts',
       'src/engine/',
       'src/store/open-store.ts',
       'src/store/types.ts',
@@ -81,6 +87,10 @@ const ROOMS: readonly Room[] = [
   { path: 'bench/speed/', imports: ['bench/', 'src/', 'kernels/', 'test/page.ts'] },
   { path: 'bench/random-checkpoint.ts', imports: ['src/'] },
   { path: 'bench/tokenizer', imports: ['bench/', 'tokenizer/'] },
+  {
+    path: 'bench/constrain.ts',
+    imports: ['src/constrain/', 'test/constrain/any-schema.ts', 'test/tokenizer/tokenizers.ts'],
+  },
   { path: 'bench/', imports: ['src/index.ts', 'src/node.ts', 'examples/models/'] },
 ];
 

@@ -159,6 +159,16 @@ export class Tokenizer {
     return this.model.vocabulary.textOf(id);
   }
 
+  /** The bytes that a token stands for in a text; undefined for added tokens and for an id that no token has. */
+  bytesOf(id: number): Uint8Array | undefined {
+    const { vocabulary } = this.model;
+    if (!vocabulary.has(id) || vocabulary.isLiteral(id)) return undefined;
+    const length = vocabulary.numBytes(id);
+    const bytes = new DataView(new ArrayBuffer(length + COPY_SLACK));
+    vocabulary.copyBytes(id, bytes, 0);
+    return new Uint8Array(bytes.buffer, 0, length);
+  }
+
   private encodeStretch(normalized: string, isWanted: (token: AddedToken) => boolean, ids: IdList): void {
     for (const segment of this.normalizedTokens.split(normalized, isWanted)) {
       if (typeof segment !== 'string') {

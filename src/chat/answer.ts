@@ -5,6 +5,7 @@
 import type { Tokenizer } from '../../tokenizer/index.ts';
 import type { Session, TokenOptions, TokenResult } from '../engine/session.ts';
 import type { Timings, Usage } from '../engine/types.ts';
+import type { AnswerConstraint } from './constrained.ts';
 import type { MessageParser } from './message-parser.ts';
 import type { ChatDelta } from './types.ts';
 
@@ -13,11 +14,12 @@ const STOP_THINKING =
   '\n\nConsidering the limited time by the user, I have to give the solution based on the thinking directly now.\n</think>\n\n';
 const EMPTY_THINKING = '\n\n</think>\n\n';
 
-export interface AnswerOptions extends Omit<TokenOptions, 'accept' | 'numAnswered'> {
+export interface AnswerOptions extends Omit<TokenOptions, 'accept' | 'mask' | 'numAnswered'> {
   stopTokens: ReadonlySet<number>;
   /** Tokens that fit the context. */
   contextLength: number;
   thinkingBudget?: number;
+  constraint?: AnswerConstraint | undefined;
 }
 
 /** Tokens to text to deltas. */
@@ -37,8 +39,15 @@ export function createAnswer(
   tokenizer: Tokenizer,
   parser: MessageParser,
   prompt: readonly number[],
-  { stopTokens, contextLength, thinkingBudget = Number.POSITIVE_INFINITY, ...options }: AnswerOptions,
+  {
+    stopTokens,
+    contextLength,
+    thinkingBudget = Number.POSITIVE_INFINITY,
+    constraint,
+    ...tokenOptions
+  }: AnswerOptions,
 ): Answer {
+  const options = { ...tokenOptions, mask: constraint?.mask };
   const decoder = tokenizer.createStream({ skipSpecial: true });
   const ids: number[] = [];
   let deltas: ChatDelta[] = [];
@@ -53,7 +62,8 @@ export function createAnswer(
     const wasReasoning = parser.isReasoning;
     deltas.push(...parser.push(decoder.push(id)));
     if (wasReasoning || parser.isReasoning) numReasoningTokens++;
-    return !parser.isStopped;
+    constraint?.accept(id, parser.isReasoning);
+    return !parser.isStopped && !constraint?.isDone;
   }
 
   async function* tokens(): AsyncGenerator<number, TokenResult> {

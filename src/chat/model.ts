@@ -9,11 +9,13 @@ import {
   Tokenizer,
   TokenizerError,
 } from '../../tokenizer/index.ts';
+import type { ResponseFormat, Vocabulary } from '../constrain/index.ts';
 import { samplingParams } from '../engine/generation-config.ts';
 import { openModel, type SourceLike, type StartedModel, startModel } from '../engine/load.ts';
 import type { GenerateOptions, LoadOptions } from '../engine/types.ts';
 import { InvalidInputError } from '../errors.ts';
 import { type Answer, createAnswer } from './answer.ts';
+import { type AnswerConstraint, constrainAnswer } from './constrained.ts';
 import { createMessageBuilder } from './message.ts';
 import { createMessageParser, type ReasoningStart } from './message-parser.ts';
 import { renderPrompt } from './prompt.ts';
@@ -68,6 +70,7 @@ function createModel(
   const { session, info } = started;
   const eos = tokenizer.eosTokenId === undefined ? [] : [tokenizer.eosTokenId];
   const defaultStops = [...started.stopTokens, ...eos];
+  let vocabulary: Vocabulary | undefined;
   const toolFormat = template instanceof ChatTemplateError ? undefined : toolFormatOf(template.source);
 
   /** Starts the engine on a prompt. */
@@ -76,6 +79,7 @@ function createModel(
     options: GenerateOptions,
     thinking: ReasoningStart,
     { tools, thinkingBudget }: Pick<ChatOptions, 'tools' | 'thinkingBudget'> = {},
+    constraint?: AnswerConstraint,
   ): Answer {
     const { samplingDefaults, contextLength } = info;
     const parser = createMessageParser({
@@ -90,7 +94,28 @@ function createModel(
       stopTokens: new Set(options.stopTokens ?? defaultStops),
       contextLength,
       thinkingBudget,
+      constraint,
       signal: options.signal,
+    });
+  }
+
+  /** What holds the answer to a format. The room that makes masks is loaded with the first. */
+  async function constraintOf(
+    format: ResponseFormat,
+    thinking: ReasoningStart,
+    hasTools: boolean,
+  ): Promise<AnswerConstraint> {
+    const { compileConstraint, vocabularyOf } = await import('../constrain/index.ts');
+    vocabulary ??= vocabularyOf(tokenizer, started.vocabSize, defaultStops);
+    const idsOf = (texts: readonly string[]): number[] =>
+      texts.map((text) => tokenizer.tokenToId(text)).filter((id) => id !== undefined);
+    return constrainAnswer(compileConstraint(format, vocabulary), thinking, {
+      think: tokenizer.tokenToId('<think>'),
+      calls: hasTools && toolFormat ? idsOf(toolFormat.opens) : [],
+      breaks: ['\n', '\n\n']
+        .map((text) => tokenizer.encode(text))
+        .filter((ids) => ids.length === 1)
+        .map(([id]) => id!),
     });
   }
 
@@ -133,7 +158,10 @@ function createModel(
     async function run(): Promise<ChatResult> {
       const prompt = renderPrompt(template, messages, options);
       const ids = Array.from(tokenizer.encode(prompt.text, { addBos: false }));
-      const answer = start(ids, { ...options, signal }, prompt.thinking, options);
+      const { responseFormat, tools = [] } = options;
+      const constraint =
+        responseFormat && (await constraintOf(responseFormat, prompt.thinking, tools.length > 0));
+      const answer = start(ids, { ...options, signal }, prompt.thinking, options, constraint);
       const builder = createMessageBuilder();
       const give = (): void => {
         for (const delta of answer.take()) {

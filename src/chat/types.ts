@@ -1,5 +1,6 @@
 /** @file The types that apps see of a loaded model: generated tokens, chat messages, deltas and results. No behaviour. */
 import type { Tokenizer } from '../../tokenizer/index.ts';
+import type { ResponseFormat } from '../constrain/index.ts';
 import type { Inspected } from '../engine/session.ts';
 import type { FinishReason, GenerateOptions, ModelInfo, Timings, Usage } from '../engine/types.ts';
 
@@ -65,6 +66,11 @@ export interface ChatOptions extends GenerateOptions {
    * 0: no thinking. Default: no limit.
    */
   thinkingBudget?: number;
+  /**
+   * What the answer's text has to be: JSON, JSON of a schema, a pattern or a grammar. It holds behind the thinking, and not for
+   * tool calls, which stay possible as the answer's beginning where `tools` are given.
+   */
+  responseFormat?: ResponseFormat;
   /** Any other argument of the template. */
   templateArgs?: Readonly<Record<string, unknown>>;
   /** Go on with the last message instead of answering it. */

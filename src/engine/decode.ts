@@ -1,5 +1,5 @@
 /** @file Decoding one token a step, several steps in flight: each reads on the GPU what the one before has sampled. */
-import type { Steps, TokenConstraint } from './steps.ts';
+import type { Steps } from './steps.ts';
 
 /** What a step gave. */
 export interface Sampled {
@@ -8,26 +8,26 @@ export interface Sampled {
   readonly numDrafts: number;
 }
 
-/** Tokens behind a prompt of `promptLength` whose first is `first`, until `maxTokens`. */
+/** Tokens behind a prompt of `promptLength` whose first is `first`, until `maxTokens`. `mask` is asked before each of them. */
 export async function* decode(
   steps: Steps,
   promptLength: number,
   first: Promise<number[]>,
   maxTokens: number,
-  constraint?: TokenConstraint,
+  mask?: () => Uint32Array | undefined,
 ): AsyncGenerator<Sampled, void> {
   const pending = [first];
   const sampled: number[] = [];
   let numSubmitted = 1;
   // What is allowed next is known when the token before was taken.
-  const depth = constraint ? 1 : steps.depth;
+  const depth = mask ? 1 : steps.depth;
   try {
     while (sampled.length < maxTokens) {
       for (; pending.length < depth && numSubmitted < maxTokens; numSubmitted++) {
         const position = promptLength + numSubmitted - 1;
-        if (constraint) steps.writeMask(constraint.mask());
+        if (mask) steps.writeMask(mask());
         pending.push(
-          constraint
+          mask
             ? steps.sample(steps.single, { rows: 1, position, ids: [sampled.at(-1)!] })
             : steps.sample('decode', { rows: 1, position }),
         );

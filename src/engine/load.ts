@@ -40,6 +40,8 @@ export interface StartedModel {
   readonly session: Session;
   readonly info: ModelInfo;
   readonly stopTokens: readonly number[];
+  /** Logits of a row. */
+  readonly vocabSize: number;
   readonly lost: Promise<Error>;
   dispose(): void;
 }
@@ -149,6 +151,7 @@ export async function startModel(opened: OpenedModel, options: LoadOptions = {})
     if (debug.print?.includes('wgsl')) console.info(session.kernelCode().join('\n'));
     return {
       session,
+      vocabSize: spec.config.vocabSize,
       stopTokens: stopTokensOf(checkpoint.config, checkpoint.generationConfig),
       info: describe(gpu, opened, variant, weights),
       lost: gpu.lost,

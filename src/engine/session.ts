@@ -11,7 +11,7 @@ import type { ExecutorOptions } from './executor.ts';
 import { type Inspected, runInspection } from './inspect.ts';
 import { type ModelSpec, type Plans, recordInspection } from './recording.ts';
 import { createProposer, type Proposer, speculate } from './speculate.ts';
-import { createSteps, type Steps, type TokenConstraint } from './steps.ts';
+import { createSteps, type Steps } from './steps.ts';
 import type { Speculation } from './types.ts';
 
 export type { Inspected } from './inspect.ts';
@@ -31,8 +31,8 @@ export interface TokenOptions {
   /** How many of the last prompt ids belong to the answer: the penalties count them so. Default 0. */
   numAnswered?: number;
   maxTokens: number;
-  /** Which tokens may come next. */
-  constraint?: TokenConstraint | undefined;
+  /** Asked before each token which ones may come, bits in the order of the vocabulary; undefined: every token. */
+  mask?: (() => Uint32Array | undefined) | undefined;
   /** Asked about every token; false ends the generation with it. */
   accept: (id: number) => boolean;
   signal?: AbortSignal;
@@ -138,7 +138,7 @@ export async function createSession(
   ): AsyncGenerator<number, TokenResult> {
     checkPrompt(ids, vocabSize, capacity);
     const release = await takeTurn();
-    const { signal, constraint, numAnswered = 0 } = options;
+    const { signal, mask, numAnswered = 0 } = options;
     const began = performance.now();
     let prefilled = began;
     // The prefill is none.
@@ -157,21 +157,21 @@ export async function createSession(
     try {
       steps.writeSampling(ids, options.sampling, {
         bias: options.logitBias ?? {},
-        hasMask: constraint !== undefined,
+        hasMask: mask !== undefined,
         numAnswered,
       });
-      if (constraint) steps.writeMask(constraint.mask());
+      if (mask) steps.writeMask(mask());
       keepCached(reused);
-      // Guesses are verified several at a time, and what a constraint allows is known only behind the token before.
+      // Guesses are verified several at a time, and what a mask allows is known only behind the token before.
       const proposer =
-        sessionOptions.speculate && !constraint ? createProposer(sessionOptions.speculate, steps) : undefined;
+        sessionOptions.speculate && !mask ? createProposer(sessionOptions.speculate, steps) : undefined;
       const prefilling = await prefill(ids, reused, proposer, signal);
       if (!prefilling) return finish('abort');
       const { first } = prefilling;
       const maxTokens = Math.min(options.maxTokens, capacity - ids.length + 1);
       const runs = proposer
         ? speculate(steps, proposer, ids.length, first, maxTokens)
-        : decode(steps, ids.length, first, maxTokens, constraint);
+        : decode(steps, ids.length, first, maxTokens, mask);
       for await (const { tokens, numDrafts } of runs) {
         if (numSteps < 0) prefilled = performance.now();
         for (const [i, token] of tokens.entries()) {
@@ -181,7 +181,6 @@ export async function createSession(
             draftTokens += numDrafts;
           }
           if (i < tokens.length - 1) acceptedTokens++;
-          constraint?.accept(token);
           const isLast = !options.accept(token);
           yield token;
           if (isLast) return finish('stop');

@@ -45,13 +45,6 @@ export interface Cache {
   numDrafted: number;
 }
 
-/** Tells before each token which ones are allowed, and takes the one that was sampled. */
-export interface TokenConstraint {
-  /** Bits in the order of the vocabulary; undefined: every token. */
-  mask(): Uint32Array | undefined;
-  accept(id: number): void;
-}
-
 export interface Steps {
   readonly executor: Executor<ProgramName>;
   readonly cache: Cache;

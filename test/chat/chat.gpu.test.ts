@@ -272,3 +272,64 @@ describe('a thinking budget', () => {
     expect(rest).toEqual(whole.slice(25));
   });
 });
+
+describe('a response format', () => {
+  const schema = {
+    type: 'object',
+    properties: {
+      city: { enum: ['Oslo', 'Paris', 'Rome'] },
+      tokens: { type: 'array', items: { type: 'integer' }, maxItems: 3 },
+    },
+    required: ['city', 'tokens'],
+    additionalProperties: false,
+  };
+  const question = user('What is the capital of Norway?');
+  const responseFormat = { type: 'json_schema', json_schema: { schema, strict: true } } as const;
+
+  it.each([
+    ['behind the thinking', {}],
+    ['without thinking', { enableThinking: false }],
+    ['behind thinking that was cut', { thinkingBudget: 2 }],
+    ['with random tokens', { temperature: 3, enableThinking: false, seed: 7 }],
+  ])('holds for the answer, whatever the model would rather say: %s', async (_, options) => {
+    const stream = model.chat(question, { ...greedy, responseFormat, maxTokens: 120, ...options });
+    const { message, finishReason } = await stream.result;
+    expect(finishReason).toBe('stop');
+    const { city, tokens } = JSON.parse(message.content) as { city: string; tokens: number[] };
+    expect(schema.properties.city.enum).toContain(city);
+    expect(tokens.length).toBeLessThanOrEqual(3);
+    expect(tokens.every(Number.isInteger)).toBe(true);
+    expect(message.reasoning_content !== '').toBe(!('enableThinking' in options));
+  });
+
+  it('of a pattern or a grammar is the whole answer', async () => {
+    const options = { ...greedy, enableThinking: false };
+    const pattern = { type: 'regex', pattern: '[A-Z]{3}-\\d{2}' } as const;
+    const { message } = await model.chat(question, { ...options, responseFormat: pattern }).result;
+    expect(message.content).toMatch(/^[A-Z]{3}-\d{2}$/);
+    const grammar = { type: 'grammar', grammar: 'root ::= ("yes" | "no") " " root | "."' } as const;
+    const said = await model.chat(question, { ...options, responseFormat: grammar, maxTokens: 60 }).result;
+    expect(said.message.content).toMatch(said.finishReason === 'stop' ? /^((yes|no) )*\.$/ : /^((yes|no) )*/);
+  });
+
+  it('leaves tool calls possible', async () => {
+    const { message } = await model.chat(user('Use the calculator: what is 86339 - 31274?'), {
+      ...greedy,
+      enableThinking: false,
+      tools: definitions,
+      responseFormat,
+    }).result;
+    if (message.tool_calls) expect(message.tool_calls[0]!.function.name).toBe('calculator');
+    else expect(JSON.parse(message.content)).toHaveProperty('city');
+  });
+
+  it('that cannot be is an error before anything is computed', async () => {
+    const impossible = {
+      type: 'json_schema',
+      json_schema: { schema: { type: 'nothing' }, strict: true },
+    } as const;
+    await expect(model.chat(question, { responseFormat: impossible }).result).rejects.toThrow(
+      InvalidInputError,
+    );
+  });
+});
