@@ -1,4 +1,4 @@
-/** @file One configuration for the dev server, the library build and the four Vitest projects. */
+/** @file One configuration for the dev server, the library build and the Vitest projects. */
 import { availableParallelism } from 'node:os';
 import { playwright } from '@vitest/browser-playwright';
 import type { Plugin } from 'vite';
@@ -63,6 +63,17 @@ const keepWorkerBeside: Plugin = {
   },
 };
 
+/**
+ * Tests without a GPU; those of the project `pure` are quick enough for every commit. Their files need no process of their own, and with
+ * two cores the one that Vitest would leave free is half of them.
+ */
+const inProcess = {
+  isolate: false,
+  maxWorkers: availableParallelism(),
+  testTimeout: 30_000,
+  sequence: { groupOrder: 0 },
+};
+
 /** GPU tests share one adapter. A software one compiles on one core, which leaves room for a second file. */
 const gpuTest = { testTimeout: 300_000, hookTimeout: 300_000, maxWorkers: 2 };
 /** Pages and tests inside the browser go side by side: both have one long file. */
@@ -116,15 +127,11 @@ export default defineConfig({
         test: {
           name: 'pure',
           include: ['test/**/*.test.ts'],
-          exclude: ['test/**/*.{gpu,chrome,page}.test.ts'],
-          // Quick enough for every commit: pure files need no process of their own, and with two cores the one that
-          // Vitest would leave free is half of them.
-          isolate: false,
-          maxWorkers: availableParallelism(),
-          testTimeout: 30_000,
-          sequence: { groupOrder: 0 },
+          exclude: ['test/**/*.{gpu,chrome,page,long}.test.ts'],
+          ...inProcess,
         },
       },
+      { extends: true, test: { name: 'long', include: ['test/**/*.long.test.ts'], ...inProcess } },
       {
         extends: true,
         test: {

@@ -1,6 +1,6 @@
 /**
  * The store of a real page: its worker, the origin private file system, several tabs, quotas; and the fault scripts of
- * faults.test.ts with pages that are reloaded or closed in the middle.
+ * faults.long.test.ts with pages that are reloaded or closed in the middle.
  */
 import { createHash } from 'node:crypto';
 import { setTimeout } from 'node:timers/promises';

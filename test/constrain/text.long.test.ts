@@ -9,6 +9,9 @@ const begin = (pattern: string, kit = smallKit()) =>
   compileConstraint({ type: 'regex', pattern }, kit.vocabulary);
 const whole = (pattern: string) => new RegExp(`^(?:${pattern})$`, 'u');
 
+/** RegExp tries every way through groups that repeat: minutes for eight characters of some patterns. */
+const repeats = (pattern: string): number => pattern.match(/\)[*+{]/g)?.length ?? 0;
+
 /** Patterns over a few characters, so that random texts often match. */
 const atom = fc.constantFrom(
   'a',
@@ -56,7 +59,9 @@ describe('regular expressions', PATIENT, () => {
   test('allow just the texts that match in JavaScript (1,024 tokens)', () => {
     fc.assert(
       fc.property(anyPattern, fc.array(anyText, { maxLength: 12 }), (pattern, texts) => {
-        for (const text of texts) {
+        fc.pre(repeats(pattern) < 3);
+        for (const any of texts) {
+          const text = [...any].slice(0, repeats(pattern) > 0 ? 4 : 8).join('');
           const isTaken = refusal(begin(pattern), smallKit(), text) === undefined;
           if (isTaken !== whole(pattern).test(text))
             throw new Error(`${JSON.stringify(text)}: taken is ${isTaken}`);
@@ -69,8 +74,10 @@ describe('regular expressions', PATIENT, () => {
   test('what is drawn from the masks matches in JavaScript', () => {
     const draw = (kit: ReturnType<typeof smallKit>, pattern: string, seed: number) => {
       let text: string;
+      fc.pre(repeats(pattern) < 3);
+      const maxTokens = repeats(pattern) > 0 ? 4 : 80;
       try {
-        text = randomText(begin(pattern, kit), kit, seededRandom(seed), 10, 'abcé中😀1 Z.ïA', 80);
+        text = randomText(begin(pattern, kit), kit, seededRandom(seed), 4, 'abcé中😀1 Z.ïA', maxTokens);
       } catch (error) {
         // By chance alone, some patterns take too long to end; a few of the nested ones are refused for their ambiguity.
         return fc.pre(!/no end after|too ambiguous/.test(String(error)));
