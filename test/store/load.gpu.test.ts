@@ -35,13 +35,13 @@ test('a model downloads into a store, answers from it, and loads again without a
   try {
     const first = await load();
     expect(first.answer).toContain('Oslo');
-    expect(first.phases).toEqual(['config', 'download', 'weights', 'compile', 'ready']);
+    expect(first.phases).toEqual(['config', 'fit', 'download', 'weights', 'compile', 'ready']);
     const last = first.reports.findLast(({ phase }) => phase === 'download')!;
     expect(last.loadedBytes).toBe(last.totalBytes);
     await server.close();
     const again = await load();
     expect(again.answer).toBe(first.answer);
-    expect(again.phases).toEqual(['config', 'weights', 'compile', 'ready']);
+    expect(again.phases).toEqual(['config', 'fit', 'weights', 'compile', 'ready']);
   } finally {
     await server.close().catch(() => undefined);
     await rm(folder, { recursive: true, force: true });
