@@ -13,6 +13,7 @@ interface EvalCase {
   messages: { role: string; content: string }[];
   tools: unknown[] | null;
   enable_thinking: boolean | null;
+  prompt: string;
   prompt_ids: number[];
   output_ids: number[];
   correct: boolean;
