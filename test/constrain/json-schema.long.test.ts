@@ -1,12 +1,14 @@
 /** @file What a JSON schema allows and what it forbids, judged by JSON.parse and a JSON Schema validator. */
+
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import addFormats from 'ajv-formats';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { compileConstraint, type ResponseFormat } from '../../src/constrain/index.ts';
+import { seededRandom } from '../seeded-random.ts';
 import { PATIENT } from '../tokenizer/tokenizers.ts';
 import { anySchema, SCHEMAS, spaced } from './any-schema.ts';
-import { type Kit, largeKit, randomText, refusal, seededRandom, smallKit } from './vocabularies.ts';
+import { type Kit, largeKit, randomText, refusal, smallKit } from './vocabularies.ts';
 
 const ajv = new Ajv2020({ strict: false });
 addFormats.default(ajv);

@@ -1,18 +1,12 @@
 /** @file Masks and the constraint itself: exact for every token, independent after a fork, kept within bounds. */
+
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { type Constraint, compileConstraint, type ResponseFormat } from '../../src/constrain/index.ts';
+import { seededRandom } from '../seeded-random.ts';
 import { PATIENT } from '../tokenizer/tokenizers.ts';
 import { anySchema, SCHEMAS } from './any-schema.ts';
-import {
-  isAllowed,
-  type Kit,
-  largeKit,
-  randomText,
-  refusal,
-  seededRandom,
-  smallKit,
-} from './vocabularies.ts';
+import { isAllowed, type Kit, largeKit, randomText, refusal, smallKit } from './vocabularies.ts';
 
 const schemaFormat = (schema: unknown): ResponseFormat => ({ type: 'json_schema', json_schema: { schema } });
 

@@ -1,9 +1,11 @@
 /** @file Regular expressions against those of JavaScript, and grammars. */
+
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { compileConstraint } from '../../src/constrain/index.ts';
+import { seededRandom } from '../seeded-random.ts';
 import { PATIENT } from '../tokenizer/tokenizers.ts';
-import { largeKit, randomText, refusal, seededRandom, smallKit } from './vocabularies.ts';
+import { largeKit, randomText, refusal, smallKit } from './vocabularies.ts';
 
 const begin = (pattern: string, kit = smallKit()) =>
   compileConstraint({ type: 'regex', pattern }, kit.vocabulary);

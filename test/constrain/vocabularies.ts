@@ -91,14 +91,3 @@ function randomToken(mask: Uint32Array, size: number, random: () => number): num
   }
   throw new Error('no token is allowed');
 }
-
-/** mulberry32: the same numbers for the same seed everywhere. */
-export function seededRandom(seed: number): () => number {
-  let state = seed | 0;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296;
-  };
-}

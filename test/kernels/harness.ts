@@ -19,6 +19,8 @@ import {
   type WeightFormat,
 } from '../../src/graph/graph.ts';
 
+export { seededRandom } from '../seeded-random.ts';
+
 type Data = Float32Array | Uint32Array;
 
 export interface Problem {
@@ -288,17 +290,6 @@ export function f16Value(bits: number): number {
   const mantissa = bits & 1023;
   if (exponent === 31) return mantissa ? Number.NaN : sign * Number.POSITIVE_INFINITY;
   return exponent === 0 ? sign * mantissa * 2 ** -24 : sign * (1 + mantissa / 1024) * 2 ** (exponent - 15);
-}
-
-/** A small seeded generator (mulberry32): uniform in [0, 1). */
-export function seededRandom(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
 }
 
 /** Normally distributed values. */

@@ -2,17 +2,6 @@
 import type { LoadProgress } from '../../src/weights/progress.ts';
 import type { Source } from '../../src/weights/source.ts';
 
-/** mulberry32. */
-export function randomFrom(seed: number): () => number {
-  let state = seed | 0;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let x = Math.imul(state ^ (state >>> 15), 1 | state);
-    x = (x + Math.imul(x ^ (x >>> 7), 61 | x)) ^ x;
-    return ((x ^ (x >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
 export type Files = Map<string, Uint8Array>;
 
 /** Two shards and three small files, of odd sizes. */

@@ -3,6 +3,7 @@
  * in a complete checkpoint with exactly the right bytes, in a typed error, or in the end of the process; and when the faults are
  * gone the same store completes. No session ever gets a byte that is not of the file.
  */
+
 import { spawn } from 'node:child_process';
 import { appendFile, mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -13,9 +14,10 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { ShaderloomError } from '../../src/errors.ts';
 import { openFolderStore } from '../../src/store/folder-store.ts';
 import type { Source } from '../../src/weights/source.ts';
+import { seededRandom } from '../seeded-random.ts';
 import { type FileServer, serve } from '../weights/file-server.ts';
 import { serveHub } from '../weights/hub-server.ts';
-import { checkpointFiles, type Files, loadFiles, randomFrom, WrongBytesError } from './checkpoint-files.ts';
+import { checkpointFiles, type Files, loadFiles, WrongBytesError } from './checkpoint-files.ts';
 import { faultsOf, pick } from './fault-behaviour.ts';
 
 const isEvery = process.env.EVERY_CASE === '1';
@@ -169,7 +171,7 @@ async function runSession(script: Script): Promise<string> {
 }
 
 async function runScript(seed: number, isKilled: boolean): Promise<string[]> {
-  const random = randomFrom(seed);
+  const random = seededRandom(seed);
   const script = await startScript(random, isKilled || random() < 0.75, isKilled);
   try {
     const endings: string[] = [];

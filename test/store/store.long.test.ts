@@ -6,15 +6,16 @@ import { CorruptCheckpointError, SourceError, StoreBusyError, StoreFullError } f
 import { type FolderStoreOptions, openFolderStore } from '../../src/store/folder-store.ts';
 import type { Store } from '../../src/store/types.ts';
 import type { Source } from '../../src/weights/source.ts';
+import { seededRandom } from '../seeded-random.ts';
 import { type Behaviour, type FileServer, type Request, serve } from '../weights/file-server.ts';
 import { commitOf, type HubBehaviour, type HubServer, serveHub } from '../weights/hub-server.ts';
-import { checkpointFiles, type Files, type LoadHooks, loadFiles, randomFrom } from './checkpoint-files.ts';
+import { checkpointFiles, type Files, type LoadHooks, loadFiles } from './checkpoint-files.ts';
 
 const CHUNK_BYTES = 16 * 1024;
 const NAME = 'org/model';
 
 const seed = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31));
-const random = randomFrom(seed);
+const random = seededRandom(seed);
 const files = checkpointFiles(random);
 const SHARD = 'model-00002-of-00002.safetensors';
 

@@ -2,13 +2,15 @@
  * The store of a real page: its worker, the origin private file system, several tabs, quotas; and the fault scripts of
  * faults.long.test.ts with pages that are reloaded or closed in the middle.
  */
+
 import { createHash } from 'node:crypto';
 import { setTimeout } from 'node:timers/promises';
 import type { BrowserContext, CDPSession, Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { type PageTest, startPageTest } from '../page.ts';
+import { seededRandom } from '../seeded-random.ts';
 import { type HubBehaviour, type HubServer, serveHub } from '../weights/hub-server.ts';
-import { checkpointFiles, type Files, randomFrom } from './checkpoint-files.ts';
+import { checkpointFiles, type Files } from './checkpoint-files.ts';
 import { faultsOf, pick } from './fault-behaviour.ts';
 import type { LoadEnding } from './store-in-page.ts';
 
@@ -90,7 +92,7 @@ async function limitQuota(bytes: number | undefined): Promise<void> {
 }
 
 describe(`the store of a page (seed ${seed})`, () => {
-  const files = checkpointFiles(randomFrom(seed));
+  const files = checkpointFiles(seededRandom(seed));
   const totalBytes = [...files.values()].reduce((sum, { length }) => sum + length, 0);
 
   test('keeps a checkpoint, and loads it in another tab without its hub', async () => {
@@ -179,7 +181,7 @@ describe(`the store of a page (seed ${seed})`, () => {
 });
 
 async function runScript(seed: number): Promise<string[]> {
-  const random = randomFrom(seed);
+  const random = seededRandom(seed);
   const files = checkpointFiles(random);
   const wanted = hashesOf(files);
   let isOver = false;

@@ -2,12 +2,14 @@
  * Random scripts of faults on real servers. Each ends in exactly the right bytes of one version of the file, or in a typed
  * error; never in other bytes, in a hang, or with a request left running.
  */
+
 import type { ServerResponse } from 'node:http';
 import { setTimeout } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { ShaderloomError } from '../../src/errors.ts';
 import type { ByteRange } from '../../src/weights/source.ts';
 import { urlSource } from '../../src/weights/url-source.ts';
+import { seededRandom } from '../seeded-random.ts';
 import { type FileServer, type Request, serve } from './file-server.ts';
 
 const NUM_SCRIPTS = 200;
@@ -18,17 +20,6 @@ const MAX_SILENCE = 400;
 const MAX_SILENCES = 2;
 const SIZE = 150_007;
 const seed = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31));
-
-/** mulberry32. */
-function randomFrom(seed: number): () => number {
-  let state = seed | 0;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let x = Math.imul(state ^ (state >>> 15), 1 | state);
-    x = (x + Math.imul(x ^ (x >>> 7), 61 | x)) ^ x;
-    return ((x ^ (x >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
 
 function fileOf(multiplier: number, size = SIZE): Uint8Array {
   return Uint8Array.from({ length: size }, (_, i) => Math.imul(i, multiplier) >>> 13);
@@ -170,7 +161,7 @@ async function startScript(random: () => number): Promise<{ server: FileServer; 
 type Ending = 'complete' | 'refused';
 
 async function runScript(seed: number): Promise<Ending> {
-  const random = randomFrom(seed);
+  const random = seededRandom(seed);
   const { server, other } = await startScript(random);
   try {
     const source = urlSource(server.url, {
