@@ -1,4 +1,5 @@
 /** @file Decoding one token a step, several steps in flight: each reads on the GPU what the one before has sampled. */
+import { singleStep } from './depth.ts';
 import type { Picked, Steps } from './steps.ts';
 
 /** What a step gave. */
@@ -19,10 +20,11 @@ export async function* decode(
   const sampled: number[] = [];
   let numSubmitted = 1;
   // What is allowed next is known when the token before was taken.
-  const depth = mask ? 1 : steps.depth;
+  const inFlight = mask ? singleStep : steps.inFlight;
+  inFlight.begin();
   try {
     while (sampled.length < maxTokens) {
-      for (; pending.length < depth && numSubmitted < maxTokens; numSubmitted++) {
+      for (; pending.length < inFlight.depth && numSubmitted < maxTokens; numSubmitted++) {
         const position = promptLength + numSubmitted - 1;
         if (mask) steps.writeMask(mask());
         pending.push(
@@ -32,6 +34,7 @@ export async function* decode(
         );
       }
       const { tokens, chances } = await pending.shift()!;
+      inFlight.step(performance.now());
       sampled.push(...tokens);
       yield { tokens, chances, numDrafts: 0 };
     }

@@ -88,7 +88,7 @@ export async function createSession(
   /** What reads the likeliest tokens is made when somebody first asks for them. */
   async function topReader(): Promise<TopReader> {
     chances ??= import('./chances.ts').then(({ createChances }) =>
-      createChances(gpu, weights, executor, plans, (runner.depth + 1) * sessionOptions.conversations),
+      createChances(gpu, weights, executor, plans, (runner.maxDepth + 1) * sessionOptions.conversations),
     );
     try {
       return await chances;

@@ -18,6 +18,7 @@ import { ropeAngles } from '../graph/rope.ts';
 import type { ModelConfig } from '../models/model.ts';
 import type { GpuWeights } from '../weights/upload.ts';
 import type { TopOfRows, TopReader } from './chances.ts';
+import { createDepthGauge, type DepthGauge, MAX_DEPTH, singleStep } from './depth.ts';
 import {
   cacheTensors,
   createExecutor,
@@ -68,8 +69,8 @@ export interface Picked {
 export interface Steps {
   readonly state: State<ProgramName>;
   readonly cache: Cache;
-  /** Steps that may be in flight. */
-  readonly depth: number;
+  /** How many steps may be in flight. */
+  readonly inFlight: DepthGauge;
   /** The program of a step of one row that samples. */
   readonly single: ProgramName;
   /** Writes what the sampler reads at the start of a generation; the last `numAnswered` ids are no prompt but output. */
@@ -98,8 +99,8 @@ export interface Steps {
 /** What the conversations of a session share. */
 export interface Runner {
   readonly executor: Executor<ProgramName>;
-  /** Steps of a conversation that may be in flight. */
-  readonly depth: number;
+  /** Steps of a conversation that may be in flight at most. */
+  readonly maxDepth: number;
   /** The steps of the first conversation. */
   readonly first: Steps;
   /** Those of another one. @throws DeviceLimitError when there is no memory for it; everything works on then */
@@ -112,9 +113,6 @@ export interface Runner {
   };
   dispose(): void;
 }
-
-/** Decode steps submitted before the oldest is read: hides the latency of reading back. A slow adapter gains nothing. */
-const STEPS_IN_FLIGHT = 3;
 
 export async function createRunner(
   gpu: GpuContext,
@@ -133,14 +131,15 @@ export async function createRunner(
     kernels,
     options,
   );
-  const depth = depthOn(gpu.info);
+  const maxDepth = maxDepthOn(gpu.info);
+  const inFlight = maxDepth > 1 ? createDepthGauge() : singleStep;
   const counts = { readbacks: 0, readbackBytes: 0, hostMilliseconds: 0 };
   let everyToken: Uint32Array | undefined;
   const caches = cacheTensors(Object.values(plans));
   const rings: ReadbackRing[] = [];
 
   function createSteps(state: State<ProgramName>): Steps {
-    const ring = createReadbackRing(gpu.buffers, resultBytes(speculate), depth + 1);
+    const ring = createReadbackRing(gpu.buffers, resultBytes(speculate), maxDepth + 1);
     rings.push(ring);
     const result = state.buffer('result');
     let numTop: number | undefined;
@@ -176,7 +175,7 @@ export async function createRunner(
     return {
       state,
       cache: { ids: [], numDrafted: 0 },
-      depth,
+      inFlight,
       single,
       writeSampling(ids, sampling, options) {
         const { bias, hasMask, numAnswered } = options;
@@ -230,7 +229,7 @@ export async function createRunner(
 
   return {
     executor,
-    depth,
+    maxDepth,
     counts,
     first: createSteps(executor.state),
     add: async () => createSteps(await executor.addState()),
@@ -248,7 +247,7 @@ function programsOf({ decode, ...others }: Plans, speculate: Speculation | undef
 
 type AdapterKind = Pick<GpuContext['info'], 'isFallback'>;
 
-const depthOn = ({ isFallback }: AdapterKind): number => (isFallback ? 1 : STEPS_IN_FLIGHT);
+const maxDepthOn = ({ isFallback }: AdapterKind): number => (isFallback ? 1 : MAX_DEPTH);
 
 /** Results of the rows of a step. */
 const resultBytes = (speculate: Speculation | undefined): number =>
@@ -261,7 +260,7 @@ export function runnerBytes(
   info: AdapterKind,
 ): ExecutorBytes {
   const bytes = executorBytes(Object.values(programsOf(plans, speculate)), conversations);
-  const ringBytes = (depthOn(info) + 1) * bufferSize(resultBytes(speculate));
+  const ringBytes = (maxDepthOn(info) + 1) * bufferSize(resultBytes(speculate));
   return { ...bytes, activationBytes: bytes.activationBytes + conversations * ringBytes };
 }
 
