@@ -3,6 +3,7 @@
  * everything without a GPU; `startModel` takes the device, streams the weights and compiles. Whatever fails, nothing stays
  * allocated. It must not know text.
  */
+import { kernels } from '../../kernels/index.ts';
 import { InvalidInputError } from '../errors.ts';
 import { type DeviceOptions, type GpuContext, openDevice } from '../gpu/device.ts';
 import { activeWeightBytes } from '../graph/plan.ts';
@@ -20,9 +21,10 @@ import { type UploadedWeights, uploadWeights } from '../weights/upload.ts';
 import { everyWeight, type FitQuestion, fitError, type Variant } from './fit.ts';
 import { samplingDefaults, stopTokensOf } from './generation-config.ts';
 import { measureFit } from './measure-fit.ts';
+import { compileAhead } from './program.ts';
 import { MAX_DRAFTS, type ModelSpec, type Plans, recordPrograms } from './recording.ts';
 import { createSession, type Session, type SessionOptions } from './session.ts';
-import { runnerBytes } from './steps.ts';
+import { runnerBytes, runnerPlans } from './steps.ts';
 import type { LoadedFormat, LoadOptions, LoadProgress, ModelInfo } from './types.ts';
 
 /** With `weights: 'auto'`, `spec` and `plans` are those of the checkpoint as published. */
@@ -137,15 +139,21 @@ export async function startModel(opened: OpenedModel, options: LoadOptions = {})
     if (!fit.fits) throw fitError(opened.spec.family.architectures[0]!, opened, answer);
     const variant = opened.variant(answer.chosen);
     const { spec, plans } = variant;
+    // Kernels compile while weights come in; one that does not compile ends that soon.
+    const failed = new AbortController();
+    const compiled = compileAhead(gpu, runnerPlans(plans, sessionOptions.speculate), kernels, sessionOptions);
+    compiled.catch((error: unknown) => failed.abort(error));
+    const loading = signal ? AbortSignal.any([signal, failed.signal]) : failed.signal;
     await checkpoint.source.prepare?.(fileExtents(checkpoint), {
-      signal,
+      signal: loading,
       onProgress: (progress) => report('download', progress),
     });
     const weights = await uploadWeights(gpu, checkpoint, everyWeight(plans), {
-      signal,
+      signal: loading,
       onProgress: (progress) => report('weights', progress),
     });
     report('compile');
+    await compiled;
     const session = await createSession(gpu, weights, spec, plans, sessionOptions);
     report('ready');
     if (debug.print?.includes('plan')) console.info(printPlan(plans.decode));

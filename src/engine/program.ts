@@ -92,6 +92,26 @@ export function buildSources(
   return parts.map((part) => ({ source: variant.build(op, { device, part }), part }));
 }
 
+/** Compiles what the programs of some plans will ask for. Needs no buffers, so it may run while weights stream in. */
+export async function compileAhead(
+  gpu: GpuContext,
+  plans: readonly Plan[],
+  table: KernelTable,
+  { forced, signal }: { forced?: ForcedVariants; signal?: AbortSignal } = {},
+): Promise<void> {
+  await Promise.all(
+    plans.flatMap((plan) =>
+      plan.graph.ops.flatMap((op) => {
+        const variant = chooseVariant(table, op, gpu.traits, forced);
+        return buildSources(variant, op, gpu.traits).map(({ source }) =>
+          gpu.pipeline(source, `${op.kind}:${variant.name}`),
+        );
+      }),
+    ),
+  );
+  signal?.throwIfAborted();
+}
+
 interface BoundDispatch {
   readonly dispatch: Dispatch;
   readonly hasSession: boolean;

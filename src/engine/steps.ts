@@ -14,6 +14,7 @@ import { InvalidInputError, NumericalError } from '../errors.ts';
 import { bufferSize, createReadbackRing, type ReadbackRing } from '../gpu/buffers.ts';
 import type { GpuContext } from '../gpu/device.ts';
 import { tensorBytes } from '../graph/graph.ts';
+import type { Plan } from '../graph/plan.ts';
 import { ropeAngles } from '../graph/rope.ts';
 import type { ModelConfig } from '../models/model.ts';
 import type { GpuWeights } from '../weights/upload.ts';
@@ -240,6 +241,10 @@ export async function createRunner(
   };
 }
 
+/** The plans whose programs a runner makes. */
+export const runnerPlans = (plans: Plans, speculate: Speculation | undefined): Plan[] =>
+  Object.values(programsOf(plans, speculate));
+
 /** The programs that are run. */
 function programsOf({ decode, ...others }: Plans, speculate: Speculation | undefined): Partial<Plans> {
   return speculate === 'mtp' ? others : { decode, ...others };
@@ -259,7 +264,7 @@ export function runnerBytes(
   { speculate, conversations }: { speculate?: Speculation | undefined; conversations: number },
   info: AdapterKind,
 ): ExecutorBytes {
-  const bytes = executorBytes(Object.values(programsOf(plans, speculate)), conversations);
+  const bytes = executorBytes(runnerPlans(plans, speculate), conversations);
   const ringBytes = (maxDepthOn(info) + 1) * bufferSize(resultBytes(speculate));
   return { ...bytes, activationBytes: bytes.activationBytes + conversations * ringBytes };
 }

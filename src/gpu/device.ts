@@ -4,7 +4,7 @@
  */
 import { DeviceLostError, ShaderCompileError, ShaderloomError, WebGPUUnavailableError } from '../errors.ts';
 import { type BufferPool, createBufferPool } from './buffers.ts';
-import { type AssembledKernel, assemble, type DeviceTraits, type KernelSource } from './kernel.ts';
+import { type AssembledKernel, assemble, type DeviceTraits, type KernelSource, sourceKey } from './kernel.ts';
 
 export interface GpuContext {
   readonly device: GPUDevice;
@@ -138,12 +138,23 @@ function createPipelineCache(device: GPUDevice): GpuContext['pipeline'] {
       waiting.shift()?.();
     }
   };
-  return (source, label) => {
+  const byCode = (source: KernelSource, label: string): Promise<Pipeline> => {
     const kernel = assemble(source);
     let pipeline = cache.get(kernel.code);
     if (!pipeline) {
       pipeline = compile(kernel, source, label);
       cache.set(kernel.code, pipeline);
+    }
+    return pipeline;
+  };
+  // The layers of a model ask for the same few kernels hundreds of times; assembling one takes a third of a millisecond.
+  const bySource = new Map<string, Promise<Pipeline>>();
+  return (source, label) => {
+    const key = sourceKey(source);
+    let pipeline = bySource.get(key);
+    if (!pipeline) {
+      pipeline = byCode(source, label);
+      bySource.set(key, pipeline);
     }
     return pipeline;
   };

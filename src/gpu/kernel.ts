@@ -174,6 +174,29 @@ export function assemble(source: KernelSource): AssembledKernel {
   return { code: lines.map((line) => line.replace(/\s*\/\/@\d+:\d+/g, '')).join('\n'), origins };
 }
 
+const textIds = new Map<string, number>();
+
+function textId(text: string): number {
+  const id = textIds.get(text) ?? textIds.size;
+  textIds.set(text, id);
+  return id;
+}
+
+/** Equal for sources that `assemble` makes the same code of. Much cheaper than the code. */
+export function sourceKey({
+  body,
+  parts = [],
+  flags,
+  consts,
+  aliases,
+  enables,
+  bindings,
+}: KernelSource): string {
+  const bound = Object.entries(bindings).map(([name, b]) => [name, b.type, 'access' in b && b.access]);
+  const files = [...parts, body].map(({ text }) => textId(text));
+  return JSON.stringify([files, flags, consts, aliases, enables, bound]);
+}
+
 /** `#if NAME` and `#elif NAME` (or `!NAME`) on the flags of the source. A name that is not a flag is a mistake in the kernel. */
 function resolveConditions(text: string, source: KernelSource): string {
   const strings: string[] = [];
