@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openModel, type StartedModel, startModel } from '../../src/engine/load.ts';
 import {
+  DeviceLostError,
   type GenerateOptions,
   type GenerateResult,
   InvalidInputError,
@@ -229,6 +230,30 @@ describe('requests', () => {
     expect((await running).finishReason).toBe('abort');
     await Promise.all(asked);
     await expect(answer(gone, words(4))).rejects.toThrow(ModelStateError);
+  });
+
+  it('are all ended when the device is lost', async () => {
+    let device: GPUDevice | undefined;
+    const { createBuffer } = GPUDevice.prototype;
+    GPUDevice.prototype.createBuffer = function (this: GPUDevice, descriptor) {
+      device = this;
+      return createBuffer.call(this, descriptor);
+    };
+    const gone = await loadModel(tiny('tiny-qwen3'), small).finally(() => {
+      GPUDevice.prototype.createBuffer = createBuffer;
+    });
+    const waiting: Promise<unknown>[] = [];
+    const running = answer(gone, words(6), { maxTokens: 50 }, (count) => {
+      if (count !== 2) return;
+      for (const length of [4, 5]) {
+        waiting.push(expect(answer(gone, words(length))).rejects.toThrow(DeviceLostError));
+      }
+      device!.destroy();
+    });
+    await expect(running).rejects.toThrow(DeviceLostError);
+    await Promise.all(waiting);
+    await expect(answer(gone, words(4))).rejects.toThrow(DeviceLostError);
+    gone.dispose();
   });
 
   it('look inside while others run', async () => {
