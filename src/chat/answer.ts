@@ -16,10 +16,8 @@ const STOP_THINKING =
   '\n\nConsidering the limited time by the user, I have to give the solution based on the thinking directly now.\n</think>\n\n';
 const EMPTY_THINKING = '\n\n</think>\n\n';
 
-export interface AnswerOptions extends Omit<TokenOptions, 'accept' | 'mask' | 'numAnswered'> {
+export interface AnswerOptions extends Omit<TokenOptions, 'accept' | 'force' | 'mask' | 'numAnswered'> {
   stopTokens: ReadonlySet<number>;
-  /** Tokens that fit the context. */
-  contextLength: number;
   thinkingBudget?: number;
   constraint?: AnswerConstraint | undefined;
 }
@@ -43,13 +41,7 @@ export function createAnswer(
   tokenizer: Tokenizer,
   parser: MessageParser,
   prompt: readonly number[],
-  {
-    stopTokens,
-    contextLength,
-    thinkingBudget = Number.POSITIVE_INFINITY,
-    constraint,
-    ...tokenOptions
-  }: AnswerOptions,
+  { stopTokens, thinkingBudget = Number.POSITIVE_INFINITY, constraint, ...tokenOptions }: AnswerOptions,
 ): Answer {
   const options = { ...tokenOptions, mask: constraint?.mask };
   const decoder = tokenizer.createStream({ skipSpecial: true });
@@ -59,6 +51,8 @@ export function createAnswer(
   let chance: Chance | undefined;
   const logprobs = tokenOptions.logprobs === undefined ? undefined : createLogprobs(tokenizer);
 
+  const stopThinking = (): readonly number[] =>
+    Array.from(tokenizer.encode(thinkingBudget > 0 ? STOP_THINKING : EMPTY_THINKING, { addBos: false }));
   const isSpent = (): boolean => parser.isReasoning && numReasoningTokens >= thinkingBudget;
 
   /** Takes a token; false ends the answer. */
@@ -68,53 +62,27 @@ export function createAnswer(
     if (stopTokens.has(id)) return false;
     const wasReasoning = parser.isReasoning;
     const fresh = parser.push(decoder.push(id));
-    if (itsChance) logprobs?.add(id, itsChance, fresh, parser.isReasoning);
+    const isReasoning = wasReasoning || parser.isReasoning;
+    if (itsChance) logprobs?.add(id, itsChance, fresh, isReasoning);
     deltas.push(...fresh);
-    if (wasReasoning || parser.isReasoning) numReasoningTokens++;
+    if (isReasoning) numReasoningTokens++;
     constraint?.accept(id, parser.isReasoning);
     return !parser.isStopped && !constraint?.isDone;
   }
 
-  async function* tokens(): AsyncGenerator<number, TokenResult> {
-    let isCut = false;
-    const thought = yield* session.generate(prompt, {
-      ...options,
-      accept(id, itsChance) {
-        const goesOn = accept(id, itsChance);
-        isCut = goesOn && isSpent();
-        return goesOn && !isCut;
-      },
-    });
-    if (!isCut || thought.finishReason !== 'stop') return thought;
-    const forced = tokenizer.encode(thinkingBudget > 0 ? STOP_THINKING : EMPTY_THINKING, { addBos: false });
-    const maxTokens = options.maxTokens - ids.length - forced.length;
-    if (maxTokens < 1 || prompt.length + ids.length + forced.length > contextLength) {
-      return { ...thought, finishReason: 'length' };
-    }
-    for (const id of forced) {
-      accept(id);
-      yield id;
-    }
-    // The session has the keys and values of all but what was forced.
-    const said = yield* session.generate([...prompt, ...ids], {
-      ...options,
-      accept,
-      maxTokens,
-      numAnswered: ids.length,
-    });
-    return {
-      finishReason: said.finishReason,
-      cachedTokens: thought.cachedTokens,
-      draftTokens: thought.draftTokens + said.draftTokens,
-      acceptedTokens: thought.acceptedTokens + said.acceptedTokens,
-      numSteps: thought.numSteps + said.numSteps,
-      prefillTime: thought.prefillTime,
-      decodeTime: thought.decodeTime + said.prefillTime + said.decodeTime,
-    };
-  }
+  let isCut = false;
+  const tokens = session.generate(prompt, {
+    ...options,
+    accept(id, itsChance) {
+      const goesOn = accept(id, itsChance);
+      isCut = goesOn && isSpent();
+      return goesOn && !isCut;
+    },
+    force: () => (isCut ? stopThinking() : undefined),
+  });
 
   return {
-    tokens: tokens(),
+    tokens,
     get chance() {
       return chance;
     },

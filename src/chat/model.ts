@@ -84,7 +84,7 @@ function createModel(
     { tools, thinkingBudget }: Pick<ChatOptions, 'tools' | 'thinkingBudget'> = {},
     constraint?: AnswerConstraint,
   ): Answer {
-    const { samplingDefaults, contextLength } = info;
+    const { samplingDefaults } = info;
     const parser = createMessageParser({
       start: thinking,
       stop: stopTexts(options.stop),
@@ -96,7 +96,6 @@ function createModel(
       maxTokens: maxTokensOf(options.maxTokens ?? samplingDefaults.maxTokens),
       logprobs: logprobsOf(options.logprobs),
       stopTokens: new Set(options.stopTokens ?? defaultStops),
-      contextLength,
       thinkingBudget,
       constraint,
       signal: options.signal,

@@ -27,6 +27,8 @@ export interface Conversations {
     ids: readonly number[],
     options?: { numAnswered?: number | undefined; signal?: AbortSignal | undefined },
   ): Promise<Taken | undefined>;
+  /** A conversation that was taken runs on, over more ids. How many of them are in its caches, and all that is. */
+  goOn(conversation: Conversation, ids: readonly number[]): number;
   release(conversation: Conversation): void;
   /** To be called when a running prompt has got further: another may begin as it does. */
   progress(): void;
@@ -167,6 +169,12 @@ export function createConversations(
         waiting.push(one);
         serve();
       });
+    },
+    goOn(conversation, ids) {
+      const { cache } = conversation.steps;
+      keepCached(cache, usable(conversation, ids));
+      conversation.running = ids;
+      return cache.ids.length;
     },
     release(conversation) {
       conversation.running = undefined;

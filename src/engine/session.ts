@@ -41,6 +41,11 @@ export interface TokenOptions {
   logprobs?: number | undefined;
   /** Asked about every token; false ends the generation with it. The chance is there with `logprobs`. */
   accept: (id: number, chance: Chance | undefined) => boolean;
+  /**
+   * Asked where a token was not accepted: ids that follow it all the same, and behind which the answer goes on in what it has
+   * computed; undefined: it ends.
+   */
+  force?: () => readonly number[] | undefined;
   signal?: AbortSignal;
 }
 
@@ -57,8 +62,17 @@ export interface TokenResult {
   decodeTime: number;
 }
 
+/** What the steps of an answer add up to. */
+interface Tally {
+  /** When its first token was known. */
+  prefilled: number | undefined;
+  numSteps: number;
+  draftTokens: number;
+  acceptedTokens: number;
+}
+
 export interface Session {
-  /** Ids that follow `ids`, as they are known; the token that is not accepted comes last. */
+  /** Ids that follow `ids`, as they are known, those that are forced among them; the token that is not accepted comes last. */
   generate(ids: readonly number[], options: TokenOptions): AsyncGenerator<number, TokenResult>;
   /** Values of named tensors at every position of `ids`, computed anew with `rows` rows a step. */
   inspect(ids: readonly number[], names: readonly string[], rows: number): Promise<Map<string, Inspected>>;
@@ -126,66 +140,97 @@ export async function createSession(
     }
   }
 
+  /** Generates behind `ids`, of which `from` are in the caches, and adds up what it took. */
+  async function* run(
+    steps: Steps,
+    ids: readonly number[],
+    from: number,
+    { signal, mask, accept, ...options }: TokenOptions & { numAnswered: number; top: TopReader | undefined },
+    tally: Tally,
+  ): AsyncGenerator<number, TokenResult['finishReason']> {
+    steps.writeSampling(ids, options.sampling, {
+      bias: options.logitBias ?? {},
+      hasMask: mask !== undefined,
+      numAnswered: options.numAnswered,
+      numTop: options.logprobs,
+      top: options.top,
+    });
+    if (mask) steps.writeMask(mask());
+    // Guesses are verified several at a time, and what a mask allows is known only behind the token before.
+    const proposer =
+      sessionOptions.speculate && !mask ? createProposer(sessionOptions.speculate, steps) : undefined;
+    const prefilling = await prefill(steps, ids, from, proposer, signal);
+    if (!prefilling) return 'abort';
+    const { first } = prefilling;
+    const maxTokens = Math.min(options.maxTokens, capacity - ids.length + 1);
+    const runs = proposer
+      ? speculate(steps, proposer, ids.length, first, maxTokens)
+      : decode(steps, ids.length, first, maxTokens, mask);
+    let isPrefill = true;
+    for await (const { tokens, chances, numDrafts } of runs) {
+      tally.prefilled ??= performance.now();
+      for (const [i, token] of tokens.entries()) {
+        if (signal?.aborted) return 'abort';
+        if (i === 0 && !isPrefill) {
+          tally.numSteps++;
+          tally.draftTokens += numDrafts;
+        }
+        if (i < tokens.length - 1) tally.acceptedTokens++;
+        const isLast = !accept(token, chances?.[i]);
+        yield token;
+        if (isLast) return 'stop';
+      }
+      if (signal?.aborted) return 'abort';
+      isPrefill = false;
+    }
+    return 'length';
+  }
+
   async function* generate(
     ids: readonly number[],
     options: TokenOptions,
   ): AsyncGenerator<number, TokenResult> {
     checkPrompt(ids, vocabSize, capacity);
-    const { signal, mask, numAnswered = 0, logprobs } = options;
-    const top = logprobs ? await topReader() : undefined;
+    const { signal, numAnswered = 0, maxTokens } = options;
+    const top = options.logprobs ? await topReader() : undefined;
     const taken = await conversations.take(ids, { numAnswered, signal });
     const { conversation, numCached = 0 } = taken ?? {};
     const began = performance.now();
-    let prefilled = began;
-    // The prefill is none.
-    let numSteps = -1;
-    let [draftTokens, acceptedTokens] = [0, 0];
-    const finish = (finishReason: TokenResult['finishReason']): TokenResult => ({
-      finishReason,
-      cachedTokens: numCached,
-      draftTokens,
-      acceptedTokens,
-      numSteps: Math.max(0, numSteps),
-      prefillTime: prefilled - began,
-      decodeTime: performance.now() - prefilled,
-    });
+    const tally: Tally = { prefilled: undefined, numSteps: 0, draftTokens: 0, acceptedTokens: 0 };
+    const finish = (finishReason: TokenResult['finishReason']): TokenResult => {
+      const { prefilled = began, ...counts } = tally;
+      const now = performance.now();
+      const times = { prefillTime: prefilled - began, decodeTime: now - prefilled };
+      return { finishReason, cachedTokens: numCached, ...counts, ...times };
+    };
     if (!conversation) return finish('abort');
     const { steps } = conversation;
+    const answered: number[] = [];
+    const accept: TokenOptions['accept'] = (id, chance) => {
+      answered.push(id);
+      return options.accept(id, chance);
+    };
     try {
-      steps.writeSampling(ids, options.sampling, {
-        bias: options.logitBias ?? {},
-        hasMask: mask !== undefined,
-        numAnswered,
-        numTop: logprobs,
-        top,
-      });
-      if (mask) steps.writeMask(mask());
-      // Guesses are verified several at a time, and what a mask allows is known only behind the token before.
-      const proposer =
-        sessionOptions.speculate && !mask ? createProposer(sessionOptions.speculate, steps) : undefined;
-      const prefilling = await prefill(steps, ids, numCached, proposer, signal);
-      if (!prefilling) return finish('abort');
-      const { first } = prefilling;
-      const maxTokens = Math.min(options.maxTokens, capacity - ids.length + 1);
-      const runs = proposer
-        ? speculate(steps, proposer, ids.length, first, maxTokens)
-        : decode(steps, ids.length, first, maxTokens, mask);
-      for await (const { tokens, chances, numDrafts } of runs) {
-        if (numSteps < 0) prefilled = performance.now();
-        for (const [i, token] of tokens.entries()) {
-          if (signal?.aborted) return finish('abort');
-          if (i === 0) {
-            numSteps++;
-            draftTokens += numDrafts;
-          }
-          if (i < tokens.length - 1) acceptedTokens++;
-          const isLast = !options.accept(token, chances?.[i]);
-          yield token;
-          if (isLast) return finish('stop');
+      let whole = ids;
+      for (let from = numCached; ; from = conversations.goOn(conversation, whole)) {
+        const numSoFar = answered.length;
+        const finishReason = yield* run(
+          steps,
+          whole,
+          from,
+          { ...options, accept, top, numAnswered: numAnswered + numSoFar, maxTokens: maxTokens - numSoFar },
+          tally,
+        );
+        const forced = finishReason === 'stop' ? options.force?.() : undefined;
+        if (!forced) return finish(finishReason);
+        const length = answered.length + forced.length;
+        if (length >= maxTokens || ids.length + length > capacity) return finish('length');
+        for (const id of forced) {
+          accept(id, undefined);
+          yield id;
         }
-        if (signal?.aborted) return finish('abort');
+        whole = [...ids, ...answered];
       }
-      return finish('length');
     } catch (error) {
       if (error instanceof NumericalError) keepCached(steps.cache, 0);
       if (isDisposed) return finish('abort');
