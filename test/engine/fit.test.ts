@@ -105,13 +105,16 @@ describe('the best that fits', () => {
       const weights = pick(['published', 'auto', 'bf16', 'int8', 'int4'] as const);
       const bindingBytes = pick([2 ** 27, 2 ** 25, 2 ** 31]);
       const there = space((0.3 + 3 * random()) * GiB, bindingBytes);
-      const { best, bestBytes, fits } = findFit(await openModel(small, { contextLength, weights }), there);
-      const about = `seed ${seed}, case ${i}: ${weights}, ${contextLength} tokens, ${JSON.stringify(there)}`;
+      const conversations = pick([1, 2, 5]);
+      const opened = await openModel(small, { contextLength, weights, conversations });
+      const { best, bestBytes, fits } = findFit(opened, there);
+      const about = `seed ${seed}, case ${i}: ${weights}, ${conversations} times ${contextLength} tokens, ${JSON.stringify(there)}`;
       if (fits) expect(best?.contextLength, about).toBe(contextLength);
       if (!best) continue;
       expect(bestBytes, about).toBeLessThanOrEqual(there.memoryBytes!);
       expect(best.contextLength, about).toBeLessThanOrEqual(contextLength);
-      expect(findFit(await openModel(small, best), there), about).toMatchObject({ fits: true, best });
+      const again = await openModel(small, { ...best, conversations });
+      expect(findFit(again, there), about).toMatchObject({ fits: true, best });
     }
   });
 
