@@ -68,7 +68,7 @@ export function createAnswer(
     if (stopTokens.has(id)) return false;
     const wasReasoning = parser.isReasoning;
     const fresh = parser.push(decoder.push(id));
-    if (itsChance) logprobs?.add(id, itsChance, fresh, wasReasoning || parser.isReasoning);
+    if (itsChance) logprobs?.add(id, itsChance, fresh, parser.isReasoning);
     deltas.push(...fresh);
     if (wasReasoning || parser.isReasoning) numReasoningTokens++;
     constraint?.accept(id, parser.isReasoning);

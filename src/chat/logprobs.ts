@@ -5,7 +5,7 @@ import type { TokenChance } from '../engine/types.ts';
 import type { ChatDelta, TextChance, TokenLogprob } from './types.ts';
 
 export interface Logprobs {
-  /** Takes a token of the model; `fresh` are the deltas that it gave, `isReasoning` whether it belongs to the thinking. */
+  /** Takes a token of the model; `fresh` are the deltas that it gave, `isReasoning` whether the answer reasons behind it. */
   add(id: number, chance: Chance, fresh: readonly ChatDelta[], isReasoning: boolean): void;
   /** Takes the last deltas, which no token gave. */
   end(fresh: readonly ChatDelta[]): void;
@@ -23,10 +23,7 @@ export function createLogprobs(tokenizer: Tokenizer): Logprobs {
 
   function give(fresh: readonly ChatDelta[]): void {
     for (const delta of fresh) {
-      const { content } = delta;
-      // Line breaks between thinking and answer are dropped.
-      while (content?.startsWith('\n') === false && /^\n+$/.test(held[0]?.text ?? '')) held.shift();
-      if (content !== undefined && held.length > 0) delta.logprobs = held;
+      if (delta.content !== undefined && held.length > 0) delta.logprobs = held;
       held = [];
     }
   }
