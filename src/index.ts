@@ -12,6 +12,8 @@ export type {
   GeneratedToken,
   GenerateResult,
   Model,
+  TextChance,
+  TokenLogprob,
   ToolCall,
   ToolCallDelta,
   ToolDefinition,

@@ -179,7 +179,21 @@ export interface GenerateOptions extends SamplingOptions {
   stop?: string | readonly string[];
   /** Token ids that end the answer. Default: `eos_token_id` of generation_config.json and config.json. */
   stopTokens?: readonly number[];
+  /**
+   * Tell of every token how likely the model thought it, and of so many of the likeliest (0 to 20) what else might have come.
+   * Default: off.
+   */
+  logprobs?: number;
   signal?: AbortSignal;
+}
+
+/**
+ * A token that could have come, and the natural logarithm of its probability: the softmax of the model's own logits, before
+ * any penalty, bias, mask, temperature or cut.
+ */
+export interface TokenChance {
+  id: number;
+  logprob: number;
 }
 
 export type FinishReason = 'stop' | 'length' | 'abort';
