@@ -68,7 +68,7 @@ export async function* serverEvents(body: ReadableStream<Uint8Array>): AsyncGene
         );
       }
     }
-    take(rest);
+    if (rest !== '') take(rest);
     const last = take('');
     if (last) yield last;
   } finally {
