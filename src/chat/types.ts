@@ -48,6 +48,8 @@ export interface ToolDefinition {
     description?: string;
     /** The JSON schema of its arguments, an object. */
     parameters?: Readonly<Record<string, unknown>>;
+    /** The arguments are held to the schema while the model writes them. Default: false. */
+    strict?: boolean;
   };
 }
 
@@ -81,6 +83,10 @@ export interface ChatMessage {
 export interface ChatOptions extends GenerateOptions {
   /** Functions that the model may call. The caller runs them and gives the results as messages, or `runTools` does. */
   tools?: readonly ToolDefinition[];
+  /** The answer is calls and nothing else: of any of the tools, or of this one. Default: as the model likes. */
+  toolChoice?: 'required' | { readonly name: string };
+  /** False: the answer ends with its first call. */
+  parallelToolCalls?: boolean;
   /** Passed to the template as `enable_thinking`. Default: the template's own (true for Qwen3). */
   enableThinking?: boolean;
   /**

@@ -1,6 +1,6 @@
 /**
  * @file Requests and responses in the shape of the OpenAI API, with the fields that servers of open models add to it. Structurally
- * compatible with the types of the `openai` package (test/openai/types.ts compares them); plain data, so that every one of them can be
+ * compatible with the types of the `openai` package (test/openai/sdk-types.test.ts compares them); plain data, so that every one of them can be
  * cloned to a worker or written as JSON. No behaviour.
  */
 
@@ -79,7 +79,6 @@ export interface SamplingRequest {
   /** Answer `i` of `n` is sampled with `seed + i`. */
   seed?: number | null;
   stop?: string | readonly string[] | null;
-  stop_token_ids?: readonly number[] | null;
   max_tokens?: number | null;
   temperature?: number | null;
   top_p?: number | null;
@@ -167,19 +166,19 @@ export interface CompletionTimings {
   tokens_per_step: number;
 }
 
-export interface TopLogprob {
+export interface CompletionTopLogprob {
   token: string;
   /** UTF-8; a token may be a piece of a character. */
   bytes: number[] | null;
   logprob: number;
 }
 
-export interface TokenLogprob extends TopLogprob {
-  top_logprobs: TopLogprob[];
+export interface CompletionTokenLogprob extends CompletionTopLogprob {
+  top_logprobs: CompletionTopLogprob[];
 }
 
 export interface ChoiceLogprobs {
-  content: TokenLogprob[] | null;
+  content: CompletionTokenLogprob[] | null;
   refusal: null;
 }
 
