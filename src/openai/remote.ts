@@ -120,6 +120,7 @@ export function remoteBackend({
   }
 
   return {
+    where: 'remote',
     info: undefined,
     chat: (body, signal) => answer('chat/completions', chatBody, body, readChatChunks(), signal),
     complete: (body, signal) => answer('completions', completionBody, body, readCompletionChunks(), signal),

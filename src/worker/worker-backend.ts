@@ -94,6 +94,7 @@ export async function workerBackend(
   send({ kind: 'load', source, options: plain, modelId, store: settings });
   const info = await loading.finally(() => signal?.removeEventListener('abort', stop));
   return {
+    where: 'worker',
     info,
     chat: (body, signal) => calls.open('chat', body, signal),
     complete: (body, signal) => calls.open('complete', body, signal),
