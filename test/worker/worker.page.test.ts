@@ -126,11 +126,13 @@ describe('an engine in a worker', () => {
     expect(tasks).toEqual([]);
   });
 
-  test('stops within a step when it is aborted or left, and answers the next request right', async () => {
+  test('stops within a step when it is aborted or left, and answers the next request as before', async () => {
+    const { text } = await ask(short);
+    expect(text).toMatch(/^27 \+ 58 = \d+\.$/); // without thinking, not always 85
     const aborted = await ask(long, { abortAfter: 5 });
     const left = await ask(long, { leaveAfter: 5 });
     expect(aborted.numChunks).toBe(5);
-    expect((await ask(short)).text).toBe('27 + 58 = 85.');
+    expect((await ask(short)).text).toBe(text);
     console.info(
       `ended ${aborted.endMilliseconds} ms after the abort, ${left.endMilliseconds} ms after leaving`,
     );
@@ -166,7 +168,7 @@ describe('an engine in a worker', () => {
 
   test('is lost with its GPU, can be loaded again, and ends its worker when it is disposed of', async () => {
     const again = { from: `/${MODEL}`, contextLength: 640, isStored: true };
-    expect((await load(again)).phases).toEqual(['config', 'fit', 'download', 'weights', 'compile', 'ready']);
+    expect((await load(again)).phases).toEqual(['config', 'fit', 'weights', 'compile', 'ready']);
     const answering = ask(long);
     await (await pageTest.browser.newBrowserCDPSession()).send('Browser.crashGpuProcess');
     expect((await answering).failure).toMatchObject({ instanceOf: 'ApiError', status: 503 });
