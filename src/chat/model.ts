@@ -30,6 +30,9 @@ import type {
   Model,
 } from './types.ts';
 
+/** Alternatives that can be told of a token. */
+const MAX_LOGPROBS = 20;
+
 /**
  * Loads a checkpoint as published on Hugging Face.
  * @param from its name (`org/name[@revision]`, `modelscope:org/name`), the URL of its folder, files or a folder handle of the browser, what was dropped, or a Source (`folder(path)` of shaderloom/node)
@@ -93,6 +96,7 @@ function createModel(
       sampling: samplingParams(options, samplingDefaults),
       logitBias: options.logitBias,
       maxTokens: maxTokensOf(options.maxTokens ?? samplingDefaults.maxTokens),
+      logprobs: logprobsOf(options.logprobs),
       stopTokens: new Set(options.stopTokens ?? defaultStops),
       contextLength,
       thinkingBudget,
@@ -128,7 +132,9 @@ function createModel(
       let next = await answer.tokens.next();
       for (; !next.done; next = await answer.tokens.next()) {
         ids.push(next.value);
-        yield { id: next.value, text: take() };
+        const { chance } = answer;
+        const told = chance && { logprob: chance.logprob, topLogprobs: chance.top };
+        yield { id: next.value, text: take(), ...told };
       }
       answer.end();
       take();
@@ -235,4 +241,11 @@ function maxTokensOf(maxTokens: number | undefined): number {
     throw new InvalidInputError(`maxTokens is ${maxTokens}, wanted a positive integer`);
   }
   return maxTokens;
+}
+
+function logprobsOf(count: number | undefined): number | undefined {
+  if (count !== undefined && !(Number.isSafeInteger(count) && count >= 0 && count <= MAX_LOGPROBS)) {
+    throw new InvalidInputError(`logprobs is ${count}, wanted an integer from 0 to ${MAX_LOGPROBS}`);
+  }
+  return count;
 }

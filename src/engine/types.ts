@@ -127,6 +127,12 @@ export interface LoadOptions {
   onFit?: (fit: Fit) => void;
   /** Tokens of the KV cache, allocated once. Default: the model's own limit, at most 4,096. */
   contextLength?: number;
+  /**
+   * How many conversations keep a KV cache of their own, and so many answers are generated side by side; what comes beyond waits
+   * its turn. A conversation that begins as another does (a system prompt) starts from a copy. The memory for all of them counts
+   * as needed, and is taken when they are; where there is less in the end, fewer run side by side. Default: 1.
+   */
+  conversations?: number;
   /** `auto`: f16 KV cache and f16 tiles where the device has them; `f32`: everything in f32. */
   precision?: 'auto' | 'f32';
   /** Rows of one prefill pass. */
@@ -230,6 +236,7 @@ export interface ModelInfo {
   conversionErrors: readonly ConversionError[];
   /** Bytes of weights that one decoded token reads: less than all where experts are chosen. */
   activeWeightBytesPerToken: number;
+  /** Of all `conversations`. */
   kvBytes: number;
   /** Everything else on the GPU: activations, inputs of steps, the sampler's state. */
   activationBytes: number;
