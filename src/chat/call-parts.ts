@@ -77,9 +77,10 @@ const ANY_PARAMETERS: TextPart = {
 function parametersOf(parameters: ToolDefinition['function']['parameters'] = {}, where: string): TextPart[] {
   const { properties, required, $defs, definitions } = parameters;
   const needed = Array.isArray(required) ? required : [];
-  return Object.entries((properties ?? {}) as Record<string, object>).map(([name, schema]) => {
+  const schemas = typeof properties === 'object' ? Object.entries(properties ?? {}) : [];
+  return schemas.map(([name, schema]: [string, unknown]) => {
     const value = textOf(schema) ?? {
-      schema: { $defs, definitions, ...schema },
+      schema: { $defs, definitions, ...(schema as object) },
       isStrict: true,
       where: `${where}.properties.${name}`,
     };
@@ -89,9 +90,10 @@ function parametersOf(parameters: ToolDefinition['function']['parameters'] = {},
 }
 
 /** What the reader takes for text, of several types too; undefined for what has to be JSON. Of strings only an enum is enforced. */
-function textOf(schema: object): TextPart | undefined {
+function textOf(schema: unknown): TextPart | undefined {
   const types = typesOf(schema);
-  const values: unknown = 'enum' in schema ? schema.enum : undefined;
-  if (Array.isArray(values) && values.every((value) => typeof value === 'string')) return { any: values };
+  const values: unknown = (schema as { enum?: unknown } | null)?.enum;
+  const isTexts = Array.isArray(values) && values.every((value) => typeof value === 'string');
+  if (isTexts && values.length > 0) return { any: values };
   return types.length === 0 || types.includes('string') ? VALUE : undefined;
 }

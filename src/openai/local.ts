@@ -152,12 +152,20 @@ async function* textChoice(
     place.offset += echo.length;
     echo = '';
     given += text.length;
-    const logprobs = token && options.logprobs !== undefined ? tokenLogprobs(model, token, place) : null;
+    // Tokens of control have no text in the answer.
+    const isTold = token && options.logprobs !== undefined && !tokenizer.specialIds.has(token.id);
+    const logprobs = isTold ? tokenLogprobs(model, token, place) : null;
     return { index, text: whole, finish_reason, logprobs };
   };
-  let next = await tokens.next();
-  for (; !next.done; next = await tokens.next()) yield piece(next.value.text, next.value);
-  const result: GenerateResult = next.value;
+  let result: GenerateResult;
+  try {
+    let next = await tokens.next();
+    for (; !next.done; next = await tokens.next()) yield piece(next.value.text, next.value);
+    result = next.value;
+  } finally {
+    // Whoever stops listening does not want the rest.
+    await tokens.return(undefined as never);
+  }
   const { finishReason } = result;
   if (finishReason === 'abort') throw stopped(signal);
   costs.add(result, index % n === 0);

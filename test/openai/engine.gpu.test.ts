@@ -267,6 +267,29 @@ describe('a text completion', () => {
   });
 });
 
+describe('whoever leaves a stream', () => {
+  it.each([
+    ['of a chat', () => engine.chat.completions.create({ ...story, n: 2, stream: true })],
+    [
+      'of a text',
+      () => engine.completions.create({ prompt: 'One, two', n: 2, temperature: 0, stream: true }),
+    ],
+  ] as const)('%s ends its generation, and the next request is answered', async (_, open) => {
+    for (const leave of ['break', 'abort']) {
+      const stream = await open();
+      let numChunks = 0;
+      for await (const _ of stream as AsyncIterable<unknown>) {
+        numChunks++;
+        if (numChunks === 2 && leave === 'break') break;
+        if (numChunks === 2) stream.controller.abort();
+      }
+      expect(numChunks).toBeLessThan(8);
+      const next = await engine.completions.create({ prompt: 'One, two', temperature: 0, max_tokens: 2 });
+      expect(next.usage.completion_tokens).toBeGreaterThan(0);
+    }
+  });
+});
+
 describe('what is wrong', () => {
   it.each([
     [
