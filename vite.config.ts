@@ -43,23 +43,27 @@ const shortenWgsl: Plugin = {
 };
 
 /**
- * The published library names its worker as a file beside it, so that a bundler of apps finds it and a strict content security
- * policy allows it; Vite itself would inline it or hide its address.
+ * The published library names its workers as files beside it, so that a bundler of apps finds them and a strict content security
+ * policy allows them; Vite itself would inline them or hide their addresses.
  */
-const WORKER = "new URL('./store-worker.ts', import.meta.url)";
-const WORKER_PLACE = '__STORE_WORKER_URL__';
-const keepWorkerBeside: Plugin = {
-  name: 'keep-worker-beside',
+const WORKERS: Readonly<Record<string, string>> = {
+  'src/store/open-store.ts': 'store-worker',
+  'src/worker/worker-backend.ts': 'engine-worker',
+};
+const keepWorkersBeside: Plugin = {
+  name: 'keep-workers-beside',
   apply: 'build',
   enforce: 'pre',
   transform(code, id) {
-    if (!id.endsWith('src/store/open-store.ts')) return undefined;
-    if (!code.includes(WORKER)) this.error(`wanted ${WORKER} in ${id}`);
-    return { code: code.replace(WORKER, WORKER_PLACE), map: null };
+    const [, name] = Object.entries(WORKERS).find(([file]) => id.endsWith(file)) ?? [];
+    if (!name) return undefined;
+    const address = `new URL('./${name}.ts', import.meta.url)`;
+    if (!code.includes(address)) this.error(`wanted ${address} in ${id}`);
+    return { code: code.replace(address, `__WORKER__(${JSON.stringify(name)})`), map: null };
   },
   renderChunk(code) {
-    if (!code.includes(WORKER_PLACE)) return null;
-    return { code: code.replace(WORKER_PLACE, "new URL('./store-worker.js', import.meta.url)"), map: null };
+    const named = code.replace(/__WORKER__\("([\w-]+)"\)/g, "new URL('./$1.js', import.meta.url)");
+    return named === code ? null : { code: named, map: null };
   },
 };
 
@@ -89,7 +93,7 @@ const longInPages = [
 export default defineConfig({
   // A missing file is a 404, never some page with status 200.
   appType: 'mpa',
-  plugins: [openChat, shortenWgsl, keepWorkerBeside],
+  plugins: [openChat, shortenWgsl, keepWorkersBeside],
   server: { fs: { allow: [root, ...foreignFixtureFolders(process.env)] } },
   // Known from the start, so that the first page to need one is not reloaded in the middle of its work.
   optimizeDeps: {
@@ -112,6 +116,7 @@ export default defineConfig({
         // A file of its own: an app that opens no store does not even look at it, and gets no worker.
         'open-store': 'src/store/open-store.ts',
         'store-worker': 'src/store/store-worker.ts',
+        'worker-backend': 'src/worker/worker-backend.ts',
       },
       formats: ['es'],
     },

@@ -33,6 +33,14 @@ ask('/model', 'Hello').catch((error) => console.log(error instanceof Unsupported
 const store: Store = await openStore();
 loadModel('org/name', { store }).catch((error) => console.log(error instanceof StoreFullError && error.neededBytes));
 `,
+  'engine.html': '<!doctype html><script type="module" src="./engine.ts"></script>',
+  'engine.ts': `import { ApiError, createEngine, type Engine } from 'shaderloom';
+
+const fallback = { baseURL: 'http://localhost:8000/v1' };
+const engine: Engine = await createEngine('org/name', { worker: true, fallback });
+const messages = [{ role: 'user', content: 'Hello' }];
+engine.chat.completions.create({ messages }).catch((error) => console.log(error instanceof ApiError && error.status));
+`,
   'server.ts': `import { loadModel } from 'shaderloom';
 import { folder, folderStore, gpu } from 'shaderloom/node';
 
@@ -42,6 +50,7 @@ export const keep = async (name: string) =>
 `,
   // As most apps have it: no setting but the page.
   'keep.config.js': `export default { build: { target: 'es2022', rolldownOptions: { input: 'keep.html' } } };`,
+  'engine.config.js': `export default { build: { target: 'es2022', rolldownOptions: { input: 'engine.html' } } };`,
   'tsconfig.json': JSON.stringify({
     compilerOptions: {
       strict: true,
@@ -52,7 +61,7 @@ export const keep = async (name: string) =>
       types: [],
       skipLibCheck: false,
     },
-    files: ['app.ts', 'keep.ts', 'server.ts'],
+    files: ['app.ts', 'keep.ts', 'engine.ts', 'server.ts'],
   }),
 };
 
@@ -92,31 +101,35 @@ function checkConsumer(tarball) {
   if (bytes > MAX_BUNDLE_BYTES) {
     throw new Error(`the consumer's bundle has ${bytes} bytes after gzip; the budget is ${MAX_BUNDLE_BYTES}`);
   }
-  runTool(
-    'vite/bin/vite.js',
-    ['build', '--logLevel', 'warn', '--outDir', 'kept', '--config', 'keep.config.js'],
-    app,
-  );
-  checkWorker(join(app, 'kept/assets'));
+  for (const { name, workers } of [
+    { name: 'keep', workers: ['store-worker'] },
+    { name: 'engine', workers: ['engine-worker', 'store-worker'] },
+  ]) {
+    const options = ['--logLevel', 'warn', '--outDir', `${name}-out`, '--config', `${name}.config.js`];
+    runTool('vite/bin/vite.js', ['build', ...options], app);
+    for (const worker of workers) checkWorker(join(app, `${name}-out/assets`), worker);
+  }
   console.log(
     `package: publint and types clean, a consumer's app builds to ${bytes} bytes after gzip, and ${later} that it loads when it needs them`,
   );
 }
 
 /**
- * An app with a store has its worker as a file of its own, which it names by URL: no blob or data URL, and no import that
- * only a bundler could follow.
+ * An app with a store or an engine in a worker has the worker as a file of its own, which it names by URL: no blob or data URL, and
+ * no import that only a bundler could follow.
  * @param {string} assets
+ * @param {string} kind
  */
-function checkWorker(assets) {
+function checkWorker(assets, kind) {
   const names = readdirSync(assets).filter((name) => name.endsWith('.js'));
-  const worker = names.find((name) => name.includes('store-worker'));
+  const worker = names.find((name) => name.includes(kind));
   const app = names.filter((name) => name !== worker).map((name) => readFileSync(join(assets, name), 'utf8'));
   if (worker === undefined || !app.some((code) => code.includes(worker))) {
-    throw new Error(`the consumer's bundle has no store worker of its own, only ${names.join(', ')}`);
+    throw new Error(`the consumer's bundle has no file ${kind} that it names, only ${names.join(', ')}`);
   }
   const code = readFileSync(join(assets, worker), 'utf8');
-  if (/\bfrom\s*["'][^."']/.test(code)) throw new Error('the store worker imports a package by its name');
+  if (/(^|[;}\n])\s*import\b[^;("']*["'`][^."'`]/.test(code))
+    throw new Error(`${kind} imports a package by its name`);
 }
 
 /**

@@ -113,6 +113,11 @@ export class ToolStepLimitError extends ShaderloomError {
   override name = 'ToolStepLimitError';
 }
 
+/** The worker of an engine could not be started, or failed. The engine must be created again. */
+export class WorkerError extends ShaderloomError {
+  override name = 'WorkerError';
+}
+
 /** A request in the shape of the OpenAI API that was not answered, as that API tells it. */
 export class ApiError extends ShaderloomError {
   override name = 'ApiError';

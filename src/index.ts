@@ -24,9 +24,9 @@ export { parseDebugFlags } from './engine/debug.ts';
 export type { Inspected } from './engine/session.ts';
 export * from './engine/types.ts';
 export * from './errors.ts';
+export { type CreateEngineOptions, createEngine } from './openai/create-engine.ts';
 export {
   type ChatCompletions,
-  createEngine,
   type Engine,
   type EngineOptions,
   engineOf,
@@ -34,6 +34,7 @@ export {
   type RequestOptions,
   type TextCompletions,
 } from './openai/engine.ts';
+export type { RemoteOptions } from './openai/remote.ts';
 export type { CompletionStream } from './openai/stream.ts';
 export type * from './openai/types.ts';
 export { openStore } from './store/open-store.ts';

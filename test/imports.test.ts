@@ -63,13 +63,38 @@ const ROOMS: readonly Room[] = [
   },
   {
     path: 'src/openai/',
-    imports: [ERRORS, 'src/chat/model.ts', 'tokenizer/index.ts'],
+    imports: [
+      ERRORS,
+      'src/chat/model.ts',
+      'src/weights/file-source.ts',
+      'src/worker/worker-backend.ts',
+      'tokenizer/index.ts',
+    ],
     types: [
       'src/chat/types.ts',
       'src/constrain/index.ts',
       'src/engine/types.ts',
       'src/weights/open-source.ts',
     ],
+    packages: [],
+  },
+  {
+    path: 'src/worker/engine-worker.ts',
+    imports: [ERRORS, 'src/worker/', 'src/chat/model.ts', 'src/openai/local.ts', 'src/store/open-store.ts'],
+    types: ['src/engine/types.ts', 'src/openai/backend.ts'],
+    packages: [],
+  },
+  // The page's side: nothing that computes.
+  {
+    path: 'src/worker/',
+    imports: [
+      ERRORS,
+      'src/store/open-store.ts',
+      'src/weights/hub.ts',
+      'src/weights/open-source.ts',
+      'tokenizer/index.ts',
+    ],
+    types: ['src/engine/types.ts', 'src/openai/backend.ts', 'src/store/types.ts'],
     packages: [],
   },
   {

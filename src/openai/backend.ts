@@ -17,6 +17,7 @@ import type {
  * backend checks it, whatever its type says.
  */
 export interface Backend {
+  readonly where: 'local' | 'worker' | 'remote';
   /** The model; undefined where a server has it. */
   readonly info: Model['info'] | undefined;
   /** The chunks of all answers. The last has no choices, but usage and timings, whatever `stream_options` says. */

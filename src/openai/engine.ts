@@ -1,11 +1,8 @@
 /**
  * @file The engine that apps see: the OpenAI client's `chat.completions`, `completions` and `models` over a backend, and `fetch`, which
- * is the same as HTTP. Knows no model beyond loading one.
+ * is the same as HTTP. It must not know models beyond what answers.
  */
-import { loadModel } from '../chat/model.ts';
 import type { Model } from '../chat/types.ts';
-import type { LoadOptions } from '../engine/types.ts';
-import type { SourceLike } from '../weights/open-source.ts';
 import type { Backend } from './backend.ts';
 import { checkModel, wantsUsage } from './check.ts';
 import { foldChat, foldText } from './fold.ts';
@@ -71,6 +68,8 @@ export interface Engine {
    * path. Never rejects but with the signal's reason; whatever is wrong is a response with the body of OpenAI's errors.
    */
   readonly fetch: typeof fetch;
+  /** What answers: a model of this thread, one of a worker, or a server. */
+  readonly where: Backend['where'];
   /** What is loaded; undefined where a server has it. */
   readonly info: Model['info'] | undefined;
   /** Settles when the device is lost; the engine is unusable then. */
@@ -82,18 +81,6 @@ export interface Engine {
 export interface EngineOptions extends HandlerOptions {
   /** What requests call the model. Default: the name or the last part of the path it is loaded from, else `local`. */
   modelId?: string;
-}
-
-/**
- * Loads a model and answers requests in the shape of the OpenAI API with it.
- * @param source what `loadModel` takes
- */
-export async function createEngine(
-  source: SourceLike,
-  options: LoadOptions & EngineOptions = {},
-): Promise<Engine> {
-  const { modelId = nameOf(source), ...loadOptions } = options;
-  return engineOf(await loadModel(source, loadOptions), { ...options, modelId });
 }
 
 /** The engine of a model that is loaded. `dispose` disposes of the model. */
@@ -126,6 +113,7 @@ export function engineOver(backend: Backend, options: HandlerOptions = {}): Engi
       },
     },
     fetch: createHandler(backend, options),
+    where: backend.where,
     info: backend.info,
     lost: backend.lost,
     dispose: () => backend.dispose(),
@@ -142,16 +130,4 @@ function creator<Body extends { stream?: boolean | null }, Chunk extends { choic
     if (body?.stream !== true) return fold(ask(body, signal ?? undefined));
     return openStream((own) => ask(body, own), signal ?? undefined, wantsUsage(body));
   };
-}
-
-/** A name for requests out of where the model comes from. */
-function nameOf(source: SourceLike): string {
-  if (typeof source !== 'string') return 'local';
-  const isPlace = /^(\.|\/|\w+:\/\/)/.test(source);
-  return isPlace
-    ? (source
-        .split(/[?#]/)[0]!
-        .split('/')
-        .findLast((part) => part !== '') ?? 'local')
-    : source;
 }

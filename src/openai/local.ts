@@ -62,6 +62,7 @@ export function localBackend(model: Model, id: string): Backend {
   }
 
   return {
+    where: 'local',
     info: model.info,
     chat,
     complete,

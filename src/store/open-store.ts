@@ -16,6 +16,15 @@ export interface OpfsStoreInternals {
   folder?: string | undefined;
   chunkBytes?: number | undefined;
   reading?: UrlReaderOptions | undefined;
+  /** In place of the page's own, which workers do not have. */
+  persist?: (() => Promise<boolean>) | undefined;
+}
+
+const settingsOfStores = new WeakMap<Store, OpfsStoreInternals>();
+
+/** What opens the same store again, in a worker; undefined for a store that is none of this page's. */
+export function opfsSettingsOf(store: Store): OpfsStoreInternals | undefined {
+  return settingsOfStores.get(store);
 }
 
 /**
@@ -27,7 +36,8 @@ export function openStore(): Promise<Store> {
   return openOpfsStore({});
 }
 
-export async function openOpfsStore({ folder = FOLDER, ...settings }: OpfsStoreInternals): Promise<Store> {
+export async function openOpfsStore(internals: OpfsStoreInternals): Promise<Store> {
+  const { folder = FOLDER, ...settings } = internals;
   const storage = globalThis.navigator?.storage as StorageManager | undefined;
   if (!storage?.getDirectory || !globalThis.navigator.locks || !globalThis.Worker) {
     throw new StoreUnavailableError(
@@ -43,7 +53,7 @@ export async function openOpfsStore({ folder = FOLDER, ...settings }: OpfsStoreI
     close();
     throw error;
   }
-  return createStore({
+  const store = createStore({
     backend,
     locks: browserLocks(`shaderloom-store/${folder}`),
     persist: async () => storage.persist?.() ?? false,
@@ -51,6 +61,8 @@ export async function openOpfsStore({ folder = FOLDER, ...settings }: OpfsStoreI
     muchRoom: MUCH_ROOM,
     ...settings,
   });
+  settingsOfStores.set(store, internals);
+  return store;
 }
 
 interface Waiting {

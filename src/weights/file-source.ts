@@ -92,6 +92,11 @@ function localSource(label: string, collect: () => Promise<LocalFile[]>): Source
   return {
     label,
 
+    async files() {
+      const found = [...(await files())];
+      return Promise.all(found.map(async ([path, { open }]) => ({ path, file: await open() })));
+    },
+
     async readFile(name, options = {}) {
       const file = await find(name, options);
       if (!file) return undefined;

@@ -48,6 +48,8 @@ export interface Source {
    * neighbouring ranges share a request, and a server without byte ranges is read through once.
    */
   stream(name: string, ranges: readonly ByteRange[], options?: ReadOptions): AsyncIterable<Uint8Array>;
+  /** The files themselves, for sources made of them: unlike the source, they can be sent to a worker. */
+  files?(): Promise<{ path: string; file: File }[]>;
   /** Names of the files, for sources that can list them. */
   list?(options?: ReadOptions): Promise<string[]>;
   /** What is to be done before any of these files is streamed, for sources that keep them: downloads and verifies them. */

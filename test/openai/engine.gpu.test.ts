@@ -2,9 +2,11 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
   ApiError,
+  type ChatCompletion,
   type ChatCompletionChunk,
   type ChatCompletionRequest,
   type ChunkChoice,
+  createEngine,
   type Engine,
 } from '../../src/index.ts';
 import { foldChat } from '../../src/openai/fold.ts';
@@ -445,4 +447,33 @@ describe('fetch', () => {
     // It did not wait for a story to end.
     expect(alone - began).toBeLessThan(1000 + 5 * (performance.now() - alone));
   });
+});
+
+/** Choices, but for the random ids of calls. */
+const withoutIds = ({ choices }: ChatCompletion) =>
+  JSON.parse(JSON.stringify(choices, (key, value) => (key === 'id' ? 'id' : value)));
+
+it('answers another engine that has it as its server, as it answers directly', async () => {
+  const remote = await createEngine({ baseURL: 'http://localhost/v1', fetch: engine.fetch });
+  const tools = [calculator];
+  for (const body of [
+    { messages: SUM, temperature: 0 },
+    { messages: SUM, temperature: 0, tools, tool_choice: 'required' },
+    { messages: SUM, temperature: 0, enable_thinking: false, logprobs: true, top_logprobs: 2 },
+    {
+      messages: user('Name a city.'),
+      temperature: 1,
+      seed: 3,
+      n: 2,
+      guided_json: citySchema,
+      max_tokens: 40,
+    },
+  ] satisfies ChatCompletionRequest[]) {
+    const there = await remote.chat.completions.create(body);
+    const here = await engine.chat.completions.create(body);
+    expect(withoutIds(there)).toEqual(withoutIds(here));
+    expect(there.usage.completion_tokens).toBe(here.usage.completion_tokens);
+  }
+  const refused = remote.chat.completions.create({ messages: SUM, temperature: 'hot' as never });
+  await expect(refused).rejects.toMatchObject({ status: 400, param: 'temperature' });
 });

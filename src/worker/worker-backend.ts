@@ -1,0 +1,133 @@
+/**
+ * @file An engine's backend whose model is in a worker: starts the worker, sends it requests, and hands on what it answers. The
+ * page's side; it must not import what computes.
+ */
+import type { LoadOptions } from '../engine/types.ts';
+import { ApiError, InvalidInputError, ModelStateError, WorkerError } from '../errors.ts';
+import type { Backend } from '../openai/backend.ts';
+import { opfsSettingsOf } from '../store/open-store.ts';
+import type { Store } from '../store/types.ts';
+import type { SourceLike } from '../weights/open-source.ts';
+import { createCalls } from './calls.ts';
+import { toCrossing } from './crossing-source.ts';
+import type { FromWorker, ToWorker } from './messages.ts';
+import { fromPlainError } from './plain-error.ts';
+
+/**
+ * Loads a checkpoint in a worker of its own, by the same options as here; the bytes of the weights never come to the page. Whatever ends
+ * the worker (`dispose`, the signal, a failure) gives everything back that it held, and ends its requests.
+ * @param modelId what requests call the model
+ * @throws InvalidInputError for what cannot cross to a worker, WorkerError where none can be started, and whatever loading throws
+ */
+export async function workerBackend(
+  from: SourceLike,
+  modelId: string,
+  options: LoadOptions,
+): Promise<Backend> {
+  const { gpu, store, signal, onFit, onProgress, ...plain } = options;
+  signal?.throwIfAborted();
+  if (!globalThis.Worker || !globalThis.document) {
+    throw new InvalidInputError(
+      '`worker` is true, but only a page can start module workers. Leave it out here.',
+    );
+  }
+  if (gpu) {
+    throw new InvalidInputError(
+      '`gpu` cannot cross to a worker, which has its own. Leave out `gpu` or `worker`.',
+    );
+  }
+  const settings = store && storeSettings(store);
+  const source = await toCrossing(from);
+  signal?.throwIfAborted();
+
+  const worker = new Worker(new URL('./engine-worker.ts', import.meta.url), { type: 'module' });
+  const send = (message: ToWorker): void => worker.postMessage(message);
+  const calls = createCalls(send);
+  let succeed: (info: Backend['info']) => void;
+  let fail: (error: unknown) => void;
+  const loading = new Promise<Backend['info']>((resolve, reject) => {
+    succeed = resolve;
+    fail = reject;
+  });
+  let lose: (error: Error) => void;
+  const lost = new Promise<Error>((resolve) => {
+    lose = resolve;
+  });
+
+  /** @param reason what loading fails with, if it goes on */
+  function end(reason: unknown): void {
+    worker.terminate();
+    fail(reason);
+    calls.close(new ApiError(503, (reason as Error | undefined)?.message ?? 'The engine has ended.'));
+  }
+
+  function crash(error: Error): void {
+    end(error);
+    lose(error);
+  }
+
+  async function persist(): Promise<void> {
+    send({ kind: 'persisted', isPersistent: await store!.persist().catch(() => false) });
+  }
+
+  const hear: { [Kind in FromWorker['kind']]: (message: Extract<FromWorker, { kind: Kind }>) => void } = {
+    progress: ({ progress }) => onProgress?.(progress),
+    fit: ({ fit }) => onFit?.(fit),
+    persist: () => void persist(),
+    loaded: ({ info }) => succeed(info),
+    failed: ({ error }) => end(fromPlainError(error)),
+    chunk: ({ id, chunk }) => calls.take(id, chunk),
+    end: ({ id, error }) => calls.end(id, error && fromPlainError(error)),
+    lost: ({ error }) => lose(fromPlainError(error)),
+  };
+
+  worker.addEventListener('message', ({ data }: MessageEvent<FromWorker>) => hear[data.kind](data as never));
+  worker.addEventListener('messageerror', () =>
+    crash(new WorkerError('What the worker sent cannot be read.')),
+  );
+  worker.addEventListener('error', (event) => {
+    event.preventDefault();
+    crash(workerError(event.message));
+  });
+  const stop = (): void => end(signal!.reason);
+  signal?.addEventListener('abort', stop);
+  send({ kind: 'load', source, options: plain, modelId, store: settings });
+  const info = await loading.finally(() => signal?.removeEventListener('abort', stop));
+  return {
+    where: 'worker',
+    info,
+    chat: (body, signal) => calls.open('chat', body, signal),
+    complete: (body, signal) => calls.open('complete', body, signal),
+    async models(signal) {
+      for await (const models of calls.open<Awaited<ReturnType<Backend['models']>>>(
+        'models',
+        undefined,
+        signal,
+      )) {
+        return models;
+      }
+      return [];
+    },
+    lost,
+    async dispose() {
+      end(new ModelStateError('The engine was disposed of. Create another one.'));
+    },
+  };
+}
+
+function storeSettings(store: Store): ReturnType<typeof opfsSettingsOf> {
+  const settings = opfsSettingsOf(store);
+  if (settings) return settings;
+  throw new InvalidInputError(
+    '`store` is not one of openStore(), and no other can be opened again in a worker. Use openStore(), or leave out `worker`.',
+  );
+}
+
+function workerError(message: string | undefined): WorkerError {
+  return new WorkerError(
+    message
+      ? `The engine's worker failed: ${message}. Create the engine again.`
+      : "The engine's worker could not be started. Is the file engine-worker.js beside the library's, and does the page's content " +
+          "security policy allow worker-src 'self'?",
+  );
+}
