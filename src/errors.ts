@@ -112,3 +112,8 @@ export class ModelStateError extends ShaderloomError {
 export class ToolStepLimitError extends ShaderloomError {
   override name = 'ToolStepLimitError';
 }
+
+/** A server cannot listen where it should. */
+export class ListenError extends ShaderloomError {
+  override name = 'ListenError';
+}
