@@ -242,7 +242,18 @@ async function send(response: Response, outgoing: ServerResponse, cors: string |
   outgoing.flushHeaders();
   for await (const bytes of response.body ?? []) {
     if (outgoing.destroyed) break;
-    if (!outgoing.write(bytes)) await Promise.race([once(outgoing, 'drain'), once(outgoing, 'close')]);
+    if (!outgoing.write(bytes)) await drained(outgoing);
   }
   outgoing.end();
+}
+
+/** Resolves when the client has taken what was written, or is gone. */
+function drained(outgoing: ServerResponse): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      outgoing.off('drain', done).off('close', done);
+      resolve();
+    };
+    outgoing.on('drain', done).on('close', done);
+  });
 }
