@@ -109,6 +109,7 @@ export default defineConfig({
       entry: {
         index: 'src/index.ts',
         node: 'src/node.ts',
+        cli: 'src/cli/main.ts',
         // A file of its own: an app that opens no store does not even look at it, and gets no worker.
         'open-store': 'src/store/open-store.ts',
         'store-worker': 'src/store/store-worker.ts',

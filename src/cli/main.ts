@@ -24,5 +24,6 @@ try {
   console.error(isKnown ? error.message : error);
   process.exitCode = 1;
 }
-// Dawn keeps the process alive as long as its instance lives.
+// Dawn keeps the process alive as long as its instance lives, and a pipe may not have everything yet.
+await new Promise((written) => process.stdout.write('', written));
 process.exit();
