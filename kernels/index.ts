@@ -1,4 +1,4 @@
-/** @file Every op and its variants: the table that programs choose from. */
+/** @file Every op of a step and its variants: the table that programs choose from. */
 import type { KernelTable } from '../src/gpu/kernel.ts';
 import { attend } from './attention/attend.ts';
 import { attendMerge } from './attention/attend-merge.ts';
@@ -19,7 +19,8 @@ import { rmsNorm } from './norm/rms-norm.ts';
 import { samplePick } from './sample/sample-pick.ts';
 import { sampleScale } from './sample/sample-scale.ts';
 
-export const kernels: KernelTable = {
+/** All but what is loaded when it is first asked for. */
+export const kernels: Required<Omit<KernelTable, 'topLogits'>> = {
   embed,
   rmsNorm,
   linear,

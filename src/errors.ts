@@ -117,3 +117,29 @@ export class ToolStepLimitError extends ShaderloomError {
 export class ListenError extends ShaderloomError {
   override name = 'ListenError';
 }
+
+/** A request in the shape of the OpenAI API that was not answered, as that API tells it. */
+export class ApiError extends ShaderloomError {
+  override name = 'ApiError';
+  /** The status of the HTTP response. */
+  readonly status: number;
+  readonly type: string;
+  readonly code: string | null;
+  /** The field of the request that is wrong: `messages[0].role`. */
+  readonly param: string | null;
+  constructor(
+    status: number,
+    message: string,
+    {
+      type = status < 500 ? 'invalid_request_error' : 'server_error',
+      code = null,
+      param = null,
+    }: { type?: string; code?: string | null; param?: string | null } = {},
+  ) {
+    super(message);
+    this.status = status;
+    this.type = type;
+    this.code = code;
+    this.param = param;
+  }
+}

@@ -12,6 +12,8 @@ export type {
   GeneratedToken,
   GenerateResult,
   Model,
+  TextChance,
+  TokenLogprob,
   ToolCall,
   ToolCallDelta,
   ToolDefinition,
@@ -22,6 +24,18 @@ export { parseDebugFlags } from './engine/debug.ts';
 export type { Inspected } from './engine/session.ts';
 export * from './engine/types.ts';
 export * from './errors.ts';
+export {
+  type ChatCompletions,
+  createEngine,
+  type Engine,
+  type EngineOptions,
+  engineOf,
+  type ModelList,
+  type RequestOptions,
+  type TextCompletions,
+} from './openai/engine.ts';
+export type { CompletionStream } from './openai/stream.ts';
+export type * from './openai/types.ts';
 export { openStore } from './store/open-store.ts';
 export type {
   ExportedFile,

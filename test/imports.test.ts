@@ -62,12 +62,24 @@ const ROOMS: readonly Room[] = [
     packages: [],
   },
   {
+    path: 'src/openai/',
+    imports: [ERRORS, 'src/chat/model.ts', 'tokenizer/index.ts'],
+    types: [
+      'src/chat/types.ts',
+      'src/constrain/index.ts',
+      'src/engine/types.ts',
+      'src/weights/open-source.ts',
+    ],
+    packages: [],
+  },
+  {
     path: 'src/index.ts',
     imports: [
       ERRORS,
       'src/chat/',
       'src/constrain/index.ts',
       'src/engine/',
+      'src/openai/',
       'src/store/open-store.ts',
       'src/store/types.ts',
       'src/weights/',

@@ -100,6 +100,8 @@ export interface SampleResult {
   readonly logprob: number;
   /** The same under the plain softmax of the model's own logits: no penalty, bias, temperature or cut. */
   readonly modelLogprob: number;
+  /** Of that softmax: the sum of exp(logit - largest logit). */
+  readonly modelNormalizer: number;
   /**
    * With x the penalised logits, token i is kept when x[i] > threshold.logit, or x[i] is equal and i >= threshold.id, and
    * min-p allows it. Its probability then is exp((x[i] - max) / temperature) / normalizer.
@@ -124,6 +126,7 @@ export function unpackResult(words: Uint32Array): SampleResult {
     position: words[2]!,
     logprob: exponent! - Math.log(normalizer!),
     modelLogprob: modelExponent! - Math.log(modelNormalizer!),
+    modelNormalizer: modelNormalizer!,
     threshold: { logit: threshold!, id: words[3]! },
     max: max!,
     normalizer: normalizer!,

@@ -4,8 +4,10 @@
  */
 import type { Tokenizer } from '../../tokenizer/index.ts';
 import type { Session, TokenOptions, TokenResult } from '../engine/session.ts';
+import type { Chance } from '../engine/steps.ts';
 import type { Timings, Usage } from '../engine/types.ts';
 import type { AnswerConstraint } from './constrained.ts';
+import { createLogprobs } from './logprobs.ts';
 import type { MessageParser } from './message-parser.ts';
 import type { ChatDelta } from './types.ts';
 
@@ -26,6 +28,8 @@ export interface AnswerOptions extends Omit<TokenOptions, 'accept' | 'mask' | 'n
 export interface Answer {
   /** The tokens, those that end the thinking among them. Iterate once. */
   readonly tokens: AsyncGenerator<number, TokenResult>;
+  /** With `logprobs`, of the last token if the model chose it. */
+  readonly chance: Chance | undefined;
   /** Deltas since the last call. */
   take(): ChatDelta[];
   /** Releases what was held back. */
@@ -52,15 +56,20 @@ export function createAnswer(
   const ids: number[] = [];
   let deltas: ChatDelta[] = [];
   let numReasoningTokens = 0;
+  let chance: Chance | undefined;
+  const logprobs = tokenOptions.logprobs === undefined ? undefined : createLogprobs(tokenizer);
 
   const isSpent = (): boolean => parser.isReasoning && numReasoningTokens >= thinkingBudget;
 
   /** Takes a token; false ends the answer. */
-  function accept(id: number): boolean {
+  function accept(id: number, itsChance?: Chance): boolean {
     ids.push(id);
+    chance = itsChance;
     if (stopTokens.has(id)) return false;
     const wasReasoning = parser.isReasoning;
-    deltas.push(...parser.push(decoder.push(id)));
+    const fresh = parser.push(decoder.push(id));
+    if (itsChance) logprobs?.add(id, itsChance, fresh, parser.isReasoning);
+    deltas.push(...fresh);
     if (wasReasoning || parser.isReasoning) numReasoningTokens++;
     constraint?.accept(id, parser.isReasoning);
     return !parser.isStopped && !constraint?.isDone;
@@ -70,8 +79,8 @@ export function createAnswer(
     let isCut = false;
     const thought = yield* session.generate(prompt, {
       ...options,
-      accept(id) {
-        const goesOn = accept(id);
+      accept(id, itsChance) {
+        const goesOn = accept(id, itsChance);
         isCut = goesOn && isSpent();
         return goesOn && !isCut;
       },
@@ -106,13 +115,18 @@ export function createAnswer(
 
   return {
     tokens: tokens(),
+    get chance() {
+      return chance;
+    },
     take() {
       const taken = deltas;
       deltas = [];
       return taken;
     },
     end() {
-      deltas.push(...parser.push(decoder.flush()), ...parser.end());
+      const fresh = [...parser.push(decoder.flush()), ...parser.end()];
+      logprobs?.end(fresh);
+      deltas.push(...fresh);
     },
     figures({ cachedTokens, draftTokens, acceptedTokens, numSteps, prefillTime, decodeTime }) {
       // The first token comes out of the prefill.

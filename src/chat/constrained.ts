@@ -1,9 +1,15 @@
 /**
- * @file Where in an answer a format holds: not while the model thinks, and not in tool calls, but from the first token of what
- * it says to the last. Knows tokens and where thinking ends; it must not know formats.
+ * @file What holds an answer to a form, and where: a format not while the model thinks, and not in tool calls, but from the first token
+ * of what it says to the last; a call from its opening tag to its end. Loaded with the first answer that is held. Knows tokens and
+ * where thinking ends.
  */
-import type { Constraint } from '../constrain/index.ts';
+import type { Tokenizer } from '../../tokenizer/index.ts';
+import { type Constraint, compileConstraint, type Vocabulary, vocabularyOf } from '../constrain/index.ts';
+import { InvalidInputError } from '../errors.ts';
+import { callParts } from './call-parts.ts';
 import type { ReasoningStart } from './message-parser.ts';
+import type { ToolFormat } from './tool-formats.ts';
+import type { ChatOptions, ToolDefinition } from './types.ts';
 
 export interface AnswerConstraint {
   /** Bits of the tokens that may come next; undefined: all. */
@@ -14,7 +20,88 @@ export interface AnswerConstraint {
   readonly isDone: boolean;
 }
 
-export interface AnswerTokens {
+/** @throws InvalidInputError for a format or a strict schema that cannot be enforced, or a choice of tools that cannot be */
+export type Constrainer = (options: ChatOptions, thinking: ReasoningStart) => AnswerConstraint;
+
+export interface ConstrainedModel {
+  tokenizer: Tokenizer;
+  /** Bits of a mask. */
+  vocabSize: number;
+  stopTokens: readonly number[];
+  /** How the model writes calls; undefined: not at all. */
+  toolFormat: ToolFormat | undefined;
+}
+
+export function createConstrainer({
+  tokenizer,
+  vocabSize,
+  stopTokens,
+  toolFormat,
+}: ConstrainedModel): Constrainer {
+  const text = vocabularyOf(tokenizer, vocabSize, stopTokens);
+  let calls: Vocabulary | undefined;
+  const idsOf = (texts: readonly string[]): number[] =>
+    texts.map((tag) => tokenizer.tokenToId(tag)).filter((id) => id !== undefined);
+  const think = tokenizer.tokenToId('<think>');
+  const breaks = ['\n', '\n\n']
+    .map((word) => tokenizer.encode(word))
+    .filter((ids) => ids.length === 1)
+    .map(([id]) => id!);
+
+  /** In calls the tags are text, which they are nowhere else. */
+  function callVocabulary({ kind }: ToolFormat): Vocabulary {
+    const layout = JSON.stringify(callParts(kind, [{ type: 'function', function: { name: 'f' } }]));
+    const tags = new Map(
+      tokenizer.addedTokens
+        .filter(({ content }) => layout.includes(content))
+        .map(({ id, content }) => [id, new TextEncoder().encode(content)]),
+    );
+    return { ...text, bytesOf: (id) => tags.get(id) ?? text.bytesOf(id) };
+  }
+
+  function callsOf(which: 'one' | 'several', tools: readonly ToolDefinition[]): Constraint {
+    if (toolFormat === undefined) {
+      throw new InvalidInputError(
+        'The chat template of this model knows no tool calls: leave out toolChoice and strict, or take a model that has them.',
+      );
+    }
+    calls ??= callVocabulary(toolFormat);
+    return compileConstraint({ type: 'parts', parts: callParts(toolFormat.kind, tools)[which] }, calls);
+  }
+
+  return ({ responseFormat, tools = [], toolChoice, parallelToolCalls = true }, thinking) => {
+    if (toolChoice !== undefined) {
+      const isChosen = ({ function: { name } }: ToolDefinition): boolean =>
+        toolChoice === 'required' || name === toolChoice.name;
+      const chosen = tools.filter(isChosen);
+      if (chosen.length === 0) {
+        throw new InvalidInputError(
+          `toolChoice is ${JSON.stringify(toolChoice)}, wanted "required" or the name of a tool, and tools to choose from`,
+        );
+      }
+      const content = callsOf(parallelToolCalls && toolChoice === 'required' ? 'several' : 'one', chosen);
+      return constrainAnswer({ content }, thinking, { think, calls: [], breaks });
+    }
+    const newCall = tools.some((tool) => tool.function.strict) ? callsOf('one', tools) : undefined;
+    return constrainAnswer(
+      {
+        content: responseFormat && compileConstraint(responseFormat, text),
+        newCall: newCall && (() => newCall.fork()),
+      },
+      thinking,
+      { think, calls: tools.length > 0 && toolFormat ? idsOf(toolFormat.opens) : [], breaks },
+    );
+  };
+}
+
+interface Held {
+  /** What the answer is held to; undefined: nothing. */
+  content?: Constraint;
+  /** What a call is held to. */
+  newCall?: () => Constraint;
+}
+
+interface AnswerTokens {
   /** Opens a think block, where the model may begin with one. */
   think: number | undefined;
   /** Open a tool call. */
@@ -23,15 +110,16 @@ export interface AnswerTokens {
   breaks: readonly number[];
 }
 
-export function constrainAnswer(
-  constraint: Constraint,
+function constrainAnswer(
+  { content, newCall }: Held,
   start: ReasoningStart,
   { think, calls, breaks }: AnswerTokens,
 ): AnswerConstraint {
-  // `free`: in a tool call and behind it.
-  let at: 'start' | 'thinking' | 'behind' | 'answer' | 'free' =
+  // `free`: behind a tool call, or in one that is not held.
+  let at: 'start' | 'thinking' | 'behind' | 'answer' | 'call' | 'free' =
     start === 'open' ? 'thinking' : start === 'ask' ? 'start' : 'answer';
   let isBegun = false;
+  let call: Constraint | undefined;
 
   /** What may come in place of the answer's first token. */
   function openers(): readonly number[] {
@@ -42,8 +130,9 @@ export function constrainAnswer(
 
   return {
     mask() {
-      if (at === 'thinking' || at === 'free') return undefined;
-      const allowed = constraint.mask();
+      if (at === 'call') return call!.mask();
+      if (at === 'thinking' || at === 'free' || content === undefined) return undefined;
+      const allowed = content.mask();
       const others = openers();
       if (others.length === 0) return allowed;
       const mask = allowed.slice();
@@ -51,22 +140,28 @@ export function constrainAnswer(
       return mask;
     },
     accept(id, isReasoning) {
+      const mayCall = content === undefined || !isBegun || at === 'free';
       if (at === 'thinking') {
         if (!isReasoning) at = 'behind';
+      } else if (at === 'call') {
+        call!.accept(id);
+        if (call!.isDone) at = 'free';
       } else if (at === 'start' && id === think) {
         at = 'thinking';
       } else if (at === 'behind' && breaks.includes(id)) {
         at = 'answer';
-      } else if (at !== 'free' && !isBegun && calls.includes(id)) {
-        at = 'free';
+      } else if (mayCall && calls.includes(id)) {
+        call = newCall?.();
+        call?.accept(id);
+        at = call ? 'call' : 'free';
       } else if (at !== 'free') {
         at = 'answer';
         isBegun = true;
-        constraint.accept(id);
+        content?.accept(id);
       }
     },
     get isDone() {
-      return isBegun && constraint.isDone;
+      return isBegun && content?.isDone === true;
     },
   };
 }

@@ -33,7 +33,8 @@ export interface MessageParserOptions {
   start: ReasoningStart;
   /** A stop text inside reasoning or a tool call does not end the answer. */
   stop?: readonly string[];
-  tools?: { format: ToolFormat; definitions: readonly ToolDefinition[] };
+  /** `isSingle`: the first call ends the answer. */
+  tools?: { format: ToolFormat; definitions: readonly ToolDefinition[]; isSingle?: boolean };
 }
 
 export function createMessageParser({ start, stop = [], tools }: MessageParserOptions): MessageParser {
@@ -101,6 +102,8 @@ export function createMessageParser({ start, stop = [], tools }: MessageParserOp
       }
       const malformed = yield* call(tools);
       isBehindCall = !malformed;
+      isStopped = isBehindCall && tools.isSingle === true;
+      if (isStopped) return;
       if (malformed) deltas.push({ ...malformed, content: layout + malformed.content });
       layout = '';
     }
@@ -109,6 +112,8 @@ export function createMessageParser({ start, stop = [], tools }: MessageParserOp
   /** Reads a call; where it is malformed, gives what was read of it. */
   function* call({ format, definitions }: NonNullable<typeof tools>): Reading<ChatDelta | undefined> {
     let index: number | undefined;
+    // The last brace comes with the end of the call: before, nobody may take the arguments for whole.
+    let brace = '';
     const sink = {
       start(name: string): void {
         index = numCalls++;
@@ -116,14 +121,22 @@ export function createMessageParser({ start, stop = [], tools }: MessageParserOp
         deltas.push({ toolCalls: [{ index, id, type: 'function', function: { name, arguments: '' } }] });
       },
       give(text: string): void {
-        const last = deltas.at(-1)?.toolCalls?.[0];
-        if (last) last.function.arguments += text;
-        else deltas.push({ toolCalls: [{ index: index!, type: 'function', function: { arguments: text } }] });
+        const all = brace + text;
+        brace = all.endsWith('}') ? '}' : '';
+        put(all.slice(0, all.length - brace.length));
       },
+    };
+    const put = (text: string): void => {
+      const last = deltas.at(-1)?.toolCalls?.[0];
+      if (last) last.function.arguments += text;
+      else if (text) {
+        deltas.push({ toolCalls: [{ index: index!, type: 'function', function: { arguments: text } }] });
+      }
     };
     reader.mark();
     try {
       yield* format.call(reader, sink, definitions);
+      put(brace);
       return undefined;
     } catch (error) {
       if (!(error instanceof Mismatch)) throw error;

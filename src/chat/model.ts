@@ -9,13 +9,12 @@ import {
   Tokenizer,
   TokenizerError,
 } from '../../tokenizer/index.ts';
-import type { ResponseFormat, Vocabulary } from '../constrain/index.ts';
 import { samplingParams } from '../engine/generation-config.ts';
 import { openModel, type SourceLike, type StartedModel, startModel } from '../engine/load.ts';
 import type { GenerateOptions, LoadOptions } from '../engine/types.ts';
 import { InvalidInputError } from '../errors.ts';
 import { type Answer, createAnswer } from './answer.ts';
-import { type AnswerConstraint, constrainAnswer } from './constrained.ts';
+import type { AnswerConstraint, Constrainer } from './constrained.ts';
 import { createMessageBuilder } from './message.ts';
 import { createMessageParser, type ReasoningStart } from './message-parser.ts';
 import { renderPrompt } from './prompt.ts';
@@ -30,6 +29,9 @@ import type {
   GenerateResult,
   Model,
 } from './types.ts';
+
+/** Alternatives that can be told of a token. */
+const MAX_LOGPROBS = 20;
 
 /**
  * Loads a checkpoint as published on Hugging Face.
@@ -70,7 +72,7 @@ function createModel(
   const { session, info } = started;
   const eos = tokenizer.eosTokenId === undefined ? [] : [tokenizer.eosTokenId];
   const defaultStops = [...started.stopTokens, ...eos];
-  let vocabulary: Vocabulary | undefined;
+  let constrainer: Constrainer | undefined;
   const toolFormat = template instanceof ChatTemplateError ? undefined : toolFormatOf(template.source);
 
   /** Starts the engine on a prompt. */
@@ -78,19 +80,23 @@ function createModel(
     ids: readonly number[],
     options: GenerateOptions,
     thinking: ReasoningStart,
-    { tools, thinkingBudget }: Pick<ChatOptions, 'tools' | 'thinkingBudget'> = {},
+    { tools, parallelToolCalls, thinkingBudget }: Omit<ChatOptions, keyof GenerateOptions> = {},
     constraint?: AnswerConstraint,
   ): Answer {
     const { samplingDefaults, contextLength } = info;
     const parser = createMessageParser({
       start: thinking,
       stop: stopTexts(options.stop),
-      tools: toolFormat && tools?.length ? { format: toolFormat, definitions: tools } : undefined,
+      tools:
+        toolFormat && tools?.length
+          ? { format: toolFormat, definitions: tools, isSingle: parallelToolCalls === false }
+          : undefined,
     });
     return createAnswer(session, tokenizer, parser, ids, {
       sampling: samplingParams(options, samplingDefaults),
       logitBias: options.logitBias,
       maxTokens: maxTokensOf(options.maxTokens ?? samplingDefaults.maxTokens),
+      logprobs: logprobsOf(options.logprobs),
       stopTokens: new Set(options.stopTokens ?? defaultStops),
       contextLength,
       thinkingBudget,
@@ -99,24 +105,12 @@ function createModel(
     });
   }
 
-  /** What holds the answer to a format. The room that makes masks is loaded with the first. */
-  async function constraintOf(
-    format: ResponseFormat,
-    thinking: ReasoningStart,
-    hasTools: boolean,
-  ): Promise<AnswerConstraint> {
-    const { compileConstraint, vocabularyOf } = await import('../constrain/index.ts');
-    vocabulary ??= vocabularyOf(tokenizer, started.vocabSize, defaultStops);
-    const idsOf = (texts: readonly string[]): number[] =>
-      texts.map((text) => tokenizer.tokenToId(text)).filter((id) => id !== undefined);
-    return constrainAnswer(compileConstraint(format, vocabulary), thinking, {
-      think: tokenizer.tokenToId('<think>'),
-      calls: hasTools && toolFormat ? idsOf(toolFormat.opens) : [],
-      breaks: ['\n', '\n\n']
-        .map((text) => tokenizer.encode(text))
-        .filter((ids) => ids.length === 1)
-        .map(([id]) => id!),
-    });
+  /** What holds the answer to a form. What makes masks is loaded with the first. */
+  async function constraintOf(options: ChatOptions, thinking: ReasoningStart): Promise<AnswerConstraint> {
+    const { createConstrainer } = await import('./constrained.ts');
+    const { vocabSize } = started;
+    constrainer ??= createConstrainer({ tokenizer, vocabSize, stopTokens: defaultStops, toolFormat });
+    return constrainer(options, thinking);
   }
 
   async function* generate(
@@ -138,7 +132,9 @@ function createModel(
       let next = await answer.tokens.next();
       for (; !next.done; next = await answer.tokens.next()) {
         ids.push(next.value);
-        yield { id: next.value, text: take() };
+        const { chance } = answer;
+        const told = chance && { logprob: chance.logprob, topLogprobs: chance.top };
+        yield { id: next.value, text: take(), ...told };
       }
       answer.end();
       take();
@@ -158,9 +154,9 @@ function createModel(
     async function run(): Promise<ChatResult> {
       const prompt = renderPrompt(template, messages, options);
       const ids = Array.from(tokenizer.encode(prompt.text, { addBos: false }));
-      const { responseFormat, tools = [] } = options;
-      const constraint =
-        responseFormat && (await constraintOf(responseFormat, prompt.thinking, tools.length > 0));
+      const isHeld =
+        options.responseFormat || options.toolChoice || options.tools?.some((tool) => tool.function.strict);
+      const constraint = isHeld ? await constraintOf(options, prompt.thinking) : undefined;
       const answer = start(ids, { ...options, signal }, prompt.thinking, options, constraint);
       const builder = createMessageBuilder();
       const give = (): void => {
@@ -245,4 +241,11 @@ function maxTokensOf(maxTokens: number | undefined): number {
     throw new InvalidInputError(`maxTokens is ${maxTokens}, wanted a positive integer`);
   }
   return maxTokens;
+}
+
+function logprobsOf(count: number | undefined): number | undefined {
+  if (count !== undefined && !(Number.isSafeInteger(count) && count >= 0 && count <= MAX_LOGPROBS)) {
+    throw new InvalidInputError(`logprobs is ${count}, wanted an integer from 0 to ${MAX_LOGPROBS}`);
+  }
+  return count;
 }

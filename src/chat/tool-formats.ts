@@ -17,6 +17,8 @@ export interface CallSink {
 }
 
 export interface ToolFormat {
+  /** What call-parts.ts knows it by. */
+  readonly kind: 'hermes' | 'qwenCoder' | 'deepseek' | 'deepseekFenced';
   /** Tags with which a call begins. */
   readonly opens: readonly string[];
   /** A tag that may follow the last call. */
@@ -35,6 +37,7 @@ const NAME_END = /[\s<>{}"'`]/;
 
 /** `<tool_call>{"name": ..., "arguments": {...}}</tool_call>`; the closing tag may be missing at the end. */
 const hermes: ToolFormat = {
+  kind: 'hermes',
   opens: ['<tool_call>'],
   *call(reader, sink) {
     yield* reader.expect('<tool_call>');
@@ -79,6 +82,7 @@ const hermes: ToolFormat = {
  * outer tag, or the end of a parameter before the next tag.
  */
 const qwenCoder: ToolFormat = {
+  kind: 'qwenCoder',
   opens: ['<tool_call>', '<function='],
   close: '</tool_call>',
   *call(reader, sink, tools) {
@@ -127,6 +131,7 @@ function* parameterValue(reader: Reader, schema: unknown, { give }: CallSink): R
  * `<｜tool▁call▁end｜>`, then `<｜tool▁calls▁end｜>`. V3.1 has neither word nor fence: the separator is between name and JSON.
  */
 const deepseek = (isFenced: boolean): ToolFormat => ({
+  kind: isFenced ? 'deepseekFenced' : 'deepseek',
   opens: [CALLS_BEGIN, CALL_BEGIN],
   close: '<｜tool▁calls▁end｜>',
   *call(reader, sink) {
@@ -239,7 +244,7 @@ function* jsonValue(reader: Reader, give: (text: string) => void): Reading {
 }
 
 /** The JSON types that a schema allows, as far as it names them. */
-function typesOf(schema: unknown): string[] {
+export function typesOf(schema: unknown): string[] {
   if (!isRecord(schema)) return [];
   const { type, anyOf, oneOf, allOf, enum: values } = schema;
   const named = [type].flat().filter((name) => typeof name === 'string');

@@ -2,12 +2,34 @@
 import type { Tokenizer } from '../../tokenizer/index.ts';
 import type { ResponseFormat } from '../constrain/index.ts';
 import type { Inspected } from '../engine/session.ts';
-import type { FinishReason, GenerateOptions, ModelInfo, Timings, Usage } from '../engine/types.ts';
+import type {
+  FinishReason,
+  GenerateOptions,
+  ModelInfo,
+  Timings,
+  TokenChance,
+  Usage,
+} from '../engine/types.ts';
 
 export interface GeneratedToken {
   id: number;
   /** Text that this token completes; may be empty while a character or a stop text is incomplete. */
   text: string;
+  /** With `logprobs`, and not of tokens that the model did not choose (the sentence that ends thinking at its budget). */
+  logprob?: number;
+  /** The likeliest tokens in its place, the likeliest first, of equal ones the lowest id. */
+  topLogprobs?: readonly TokenChance[];
+}
+
+/** A token with its text, which may be part of a character: then `bytes` tell it, and `text` has a replacement character. */
+export interface TextChance extends TokenChance {
+  text: string;
+  bytes: readonly number[];
+}
+
+/** A token of the answer's content, and the likeliest in its place, as `GeneratedToken` has them. */
+export interface TokenLogprob extends TextChance {
+  top: readonly TextChance[];
 }
 
 export interface GenerateResult {
@@ -26,6 +48,8 @@ export interface ToolDefinition {
     description?: string;
     /** The JSON schema of its arguments, an object. */
     parameters?: Readonly<Record<string, unknown>>;
+    /** The arguments are held to the schema while the model writes them. Default: false. */
+    strict?: boolean;
   };
 }
 
@@ -59,6 +83,10 @@ export interface ChatMessage {
 export interface ChatOptions extends GenerateOptions {
   /** Functions that the model may call. The caller runs them and gives the results as messages, or `runTools` does. */
   tools?: readonly ToolDefinition[];
+  /** The answer is calls and nothing else: of any of the tools, or of this one. Default: as the model likes. */
+  toolChoice?: 'required' | { readonly name: string };
+  /** False: the answer ends with its first call. */
+  parallelToolCalls?: boolean;
   /** Passed to the template as `enable_thinking`. Default: the template's own (true for Qwen3). */
   enableThinking?: boolean;
   /**
@@ -82,6 +110,8 @@ export interface ChatDelta {
   reasoning?: string;
   content?: string;
   toolCalls?: ToolCallDelta[];
+  /** With the option `logprobs`: the tokens that `content` came from. */
+  logprobs?: readonly TokenLogprob[];
   /** The content is what the model wrote of a tool call that is not one. */
   malformed?: true;
   /** The index of that call, if pieces of it were given out: forget them. */

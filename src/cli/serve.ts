@@ -1,4 +1,6 @@
 /** @file `shaderloom serve`: a model behind the OpenAI API, on this computer unless told otherwise. */
+import { existsSync } from 'node:fs';
+import { basename, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { createEngine, type LoadOptions, ShaderloomError, type Speculation } from '../index.ts';
 import { folderStore, gpu, type ServedRequest, serve } from '../node.ts';
@@ -39,7 +41,7 @@ export async function serveModel(args: string[]): Promise<void> {
   const engine = await createEngine(await sourceOf(from), {
     gpu: await gpu(),
     hub: { token: variable('HF_TOKEN'), endpoint: variable('HF_ENDPOINT') },
-    modelId: values['model-id'],
+    modelId: values['model-id'] ?? modelName(from),
     contextLength: number('context', values.context),
     // Checked where they are used.
     weights: values.weights as LoadOptions['weights'],
@@ -77,6 +79,9 @@ export async function serveModel(args: string[]): Promise<void> {
     await engine.dispose();
   }
 }
+
+/** What requests call the model unless told otherwise. */
+const modelName = (from: string): string => (existsSync(from) ? basename(resolve(from)) : from);
 
 function logRequest({ method, path, status, milliseconds, isAborted }: ServedRequest): void {
   console.log(`${method} ${path} ${isAborted ? 'aborted' : status} ${Math.round(milliseconds)} ms`);

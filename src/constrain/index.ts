@@ -12,10 +12,12 @@ import { schemaRule } from './json-schema.ts';
 import { ANY_OBJECT } from './json-text.ts';
 import { Masks } from './masks.ts';
 import { buildNetwork } from './network.ts';
+import { partExpression, type TextPart } from './parts.ts';
 import { parseRegex } from './regex.ts';
 import { buildTrie, type Trie, type Vocabulary } from './trie.ts';
 
 export type { Constraint } from './constraint.ts';
+export type { TextPart } from './parts.ts';
 export type { Vocabulary } from './trie.ts';
 
 export type ResponseFormat =
@@ -35,6 +37,9 @@ export type ResponseFormat =
   /** EBNF with the start rule `root`; see grammar.ts. */
   | { readonly type: 'grammar'; readonly grammar: string };
 
+/** What only this library's own rooms ask for. */
+export type PartsFormat = { readonly type: 'parts'; readonly parts: TextPart };
+
 /** Grammars kept for a vocabulary, with their masks (at most some 20 MB each). */
 const MAX_COMPILED = 8;
 
@@ -51,7 +56,7 @@ const knownVocabularies = new WeakMap<Vocabulary, Known>();
  * have found out so far; the first call with a vocabulary takes some hundred milliseconds for 150,000 tokens.
  * @throws InvalidInputError naming the path in the schema, the position in the pattern or the line of the grammar.
  */
-export function compileConstraint(format: ResponseFormat, vocabulary: Vocabulary): Constraint {
+export function compileConstraint(format: ResponseFormat | PartsFormat, vocabulary: Vocabulary): Constraint {
   const key = keyOf(format);
   let known = knownVocabularies.get(vocabulary);
   let compiled = known?.compiled.get(key);
@@ -83,7 +88,7 @@ export function vocabularyOf(tokenizer: Tokenizer, size: number, stopTokens: rea
   return { size, stopTokens, bytesOf: (id) => tokenizer.bytesOf(id) };
 }
 
-function keyOf(format: ResponseFormat): string {
+function keyOf(format: ResponseFormat | PartsFormat): string {
   try {
     return JSON.stringify(format);
   } catch {
@@ -93,7 +98,7 @@ function keyOf(format: ResponseFormat): string {
   }
 }
 
-function ruleOf(format: ResponseFormat): Rule {
+function ruleOf(format: ResponseFormat | PartsFormat): Rule {
   switch (format?.type) {
     case 'json_object':
       return rule('a JSON object', ANY_OBJECT);
@@ -111,6 +116,8 @@ function ruleOf(format: ResponseFormat): Rule {
       return rule('the pattern', parseRegex(format.pattern, 'pattern', 'whole'));
     case 'grammar':
       return parseGrammar(format.grammar);
+    case 'parts':
+      return rule('the parts', partExpression(format.parts));
     default:
       throw new InvalidInputError(
         `response_format.type is ${JSON.stringify((format as { type?: unknown } | undefined)?.type)}; possible are json_object, json_schema, regex and grammar.`,

@@ -1,9 +1,8 @@
 /** @file Decoding one token a step, several steps in flight: each reads on the GPU what the one before has sampled. */
-import type { Steps } from './steps.ts';
+import type { Picked, Steps } from './steps.ts';
 
 /** What a step gave. */
-export interface Sampled {
-  readonly tokens: readonly number[];
+export interface Sampled extends Picked {
   /** Guesses that it verified; all tokens but the last were guessed. */
   readonly numDrafts: number;
 }
@@ -12,7 +11,7 @@ export interface Sampled {
 export async function* decode(
   steps: Steps,
   promptLength: number,
-  first: Promise<number[]>,
+  first: Promise<Picked>,
   maxTokens: number,
   mask?: () => Uint32Array | undefined,
 ): AsyncGenerator<Sampled, void> {
@@ -32,9 +31,9 @@ export async function* decode(
             : steps.sample('decode', { rows: 1, position }),
         );
       }
-      const tokens = await pending.shift()!;
+      const { tokens, chances } = await pending.shift()!;
       sampled.push(...tokens);
-      yield { tokens, numDrafts: 0 };
+      yield { tokens, chances, numDrafts: 0 };
     }
   } finally {
     await Promise.allSettled(pending);

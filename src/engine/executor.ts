@@ -1,6 +1,6 @@
 /**
  * @file The buffers and programs of one session: step uniform, slots shared by all programs (only one runs at a time),
- * session tensors shared by name. Runs steps; it must not know models, text or sampling rules.
+ * session tensors shared by name, in one set or several (states). Runs steps; it must not know models, text or sampling rules.
  */
 import { allocate, bufferSize } from '../gpu/buffers.ts';
 import type { GpuContext } from '../gpu/device.ts';
@@ -9,7 +9,13 @@ import { createProfiler, type ProfileRow } from '../gpu/profile.ts';
 import { type Tensor, tensorBytes } from '../graph/graph.ts';
 import type { Plan } from '../graph/plan.ts';
 import type { GpuWeights } from '../weights/upload.ts';
-import { createProgram, type Dispatch, type ForcedVariants, type Program } from './program.ts';
+import {
+  type BindGroups,
+  createProgram,
+  type Dispatch,
+  type ForcedVariants,
+  type Program,
+} from './program.ts';
 
 export interface ExecutorOptions {
   forced?: ForcedVariants;
@@ -22,18 +28,34 @@ export interface ExecutorOptions {
   borrow?: (name: string) => GPUBuffer | undefined;
 }
 
+/**
+ * Session tensors, and the programs bound to them. The queue runs steps in the order of their submits, so that steps of several
+ * states may take turns while they share everything else.
+ */
+export interface State<Name extends string = string> {
+  /** The buffer of a session tensor. */
+  buffer(name: string): GPUBuffer;
+  readonly groups: ReadonlyMap<Name, BindGroups>;
+}
+
 export interface Executor<Name extends string = string> {
   program(name: Name): Program;
   /** Of all programs. */
   dispatches(): Dispatch[];
-  /** The buffer of a session tensor. */
-  session(name: string): GPUBuffer;
+  /** What the programs run over when nothing else is said. */
+  readonly state: State<Name>;
+  /** Another state, all zeros. @throws DeviceLimitError when there is no memory for it; everything works on then */
+  addState(): Promise<State<Name>>;
   /** The buffer of a step tensor of a program, for reading after a step. */
   stepBuffer(name: Name, tensor: Tensor): GPUBuffer;
   /** Submits one step of a program, with what `after` encodes behind it, and gives what `after` gives. */
-  submit<T>(name: Name, step: Step, options: { after: (encoder: GPUCommandEncoder) => T }): T;
+  submit<T>(
+    name: Name,
+    step: Step,
+    options: { state?: State<Name>; after: (encoder: GPUCommandEncoder) => T },
+  ): T;
   /** Submits a step, or only its first `until` dispatches. */
-  submit(name: Name, step: Step, options?: { until?: number }): void;
+  submit(name: Name, step: Step, options?: { state?: State<Name>; until?: number }): void;
   readonly counts: { submits: number; dispatches: number };
   /** GPU time by op and variant, when profiling. */
   profile(): ProfileRow[];
@@ -62,42 +84,51 @@ export async function createExecutor<Name extends string>(
   const every = Object.entries<Plan>(plans as Readonly<Record<string, Plan>>) as [Name, Plan][];
   const everyPlan = every.map(([, plan]) => plan);
   try {
+    const allocateSession = (): Map<string, GPUBuffer> =>
+      new Map(
+        [...sessionSizes(everyPlan)].map(([name, bytes]) => [
+          name,
+          borrow?.(name) ?? own(buffers.storage(name, bytes)),
+        ]),
+      );
     const { stepUniform, slotBuffers, sessionBuffers } = await allocate(
       device,
       'the KV cache and activations',
       () => ({
         stepUniform: own(buffers.uniform('step', STEP_BYTES)),
         slotBuffers: largestFirst(everyPlan).map((bytes, i) => own(buffers.storage(`slot ${i}`, bytes))),
-        sessionBuffers: new Map(
-          [...sessionSizes(everyPlan)].map(([name, bytes]) => [
-            name,
-            borrow?.(name) ?? own(buffers.storage(name, bytes)),
-          ]),
-        ),
+        sessionBuffers: allocateSession(),
       }),
     );
     gpu.throwIfFaulty();
-    const bufferOf = (plan: Plan): ((tensor: Tensor) => GPUBuffer) => {
+    const stepTensorOf = (plan: Plan): ((tensor: Tensor) => GPUBuffer) => {
       const order = slotOrder(plan);
-      return (tensor) =>
-        tensor.lifetime === 'session'
-          ? sessionBuffers.get(tensor.name)!
-          : slotBuffers[order.indexOf(plan.slotOf.get(tensor)!)]!;
+      return (tensor) => slotBuffers[order.indexOf(plan.slotOf.get(tensor)!)]!;
     };
     const entries = await Promise.all(
       every.map(async ([name, plan]) => {
-        const resources = { step: stepUniform, tensor: bufferOf(plan), weight: weights.buffer };
+        const resources = { step: stepUniform, stepTensor: stepTensorOf(plan), weight: weights.buffer };
         return [name, await createProgram(gpu, plan, table, resources, { forced, signal })] as const;
       }),
     );
     gpu.throwIfFaulty();
     const programs = new Map(entries);
+    const createState = (tensors: ReadonlyMap<string, GPUBuffer>, like?: State<Name>): State<Name> => ({
+      buffer: (name) => tensors.get(name)!,
+      groups: new Map(
+        entries.map(([name, program]) => [
+          name,
+          program.bind((tensor) => tensors.get(tensor.name)!, like?.groups.get(name)),
+        ]),
+      ),
+    });
+    const first = createState(sessionBuffers);
     const profiler = profile ? createProfiler(gpu) : undefined;
     const words = new Uint32Array(4);
-    const submitAlone = (program: Program, step: Step, i: number): void => {
+    const submitAlone = (program: Program, groups: BindGroups, step: Step, i: number): void => {
       const { label } = program.dispatches[i]!;
       const encoder = device.createCommandEncoder({ label });
-      program.encode(encoder, step, i, i + 1);
+      program.encode(encoder, groups, step, i, i + 1);
       device.queue.submit([encoder.finish({ label })]);
     };
     const counts = { submits: 0, dispatches: 0 };
@@ -107,29 +138,45 @@ export async function createExecutor<Name extends string>(
       counts,
       profile: () => profiler?.table() ?? [],
       dispose,
-      session: (name) => sessionBuffers.get(name)!,
-      stepBuffer: (name, tensor) => bufferOf(programs.get(name)!.plan)(tensor),
+      state: first,
+      async addState() {
+        const numOwned = owned.length;
+        try {
+          const tensors = await allocate(device, 'the KV cache of another conversation', allocateSession);
+          gpu.throwIfFaulty();
+          return createState(tensors, first);
+        } catch (error) {
+          owned.splice(numOwned).forEach(buffers.destroy);
+          throw error;
+        }
+      },
+      stepBuffer: (name, tensor) => stepTensorOf(programs.get(name)!.plan)(tensor),
       submit<T>(
         name: Name,
         step: Step,
-        { until, after }: { until?: number; after?: (encoder: GPUCommandEncoder) => T } = {},
+        {
+          state = first,
+          until,
+          after,
+        }: { state?: State<Name>; until?: number; after?: (encoder: GPUCommandEncoder) => T } = {},
       ) {
         gpu.throwIfFaulty();
         words[0] = step.rows;
         words[1] = step.position;
         device.queue.writeBuffer(stepUniform, 0, words);
         const program = programs.get(name)!;
+        const groups = state.groups.get(name)!;
         const end = until ?? program.dispatches.length;
         if (eager) {
-          for (let i = 0; i < end; i++) submitAlone(program, step, i);
+          for (let i = 0; i < end; i++) submitAlone(program, groups, step, i);
         }
         const encoder = device.createCommandEncoder();
         const timed = profiler?.begin(program.dispatches.slice(0, end).map((d) => d.label));
         if (timed) {
-          program.encodeTimed(encoder, step, end, timed.writes);
+          program.encodeTimed(encoder, groups, step, end, timed.writes);
           timed.resolve(encoder);
         } else if (!eager) {
-          program.encode(encoder, step, 0, end);
+          program.encode(encoder, groups, step, 0, end);
         }
         const given = after?.(encoder);
         device.queue.submit([encoder.finish()]);
@@ -178,17 +225,18 @@ export interface ExecutorBytes {
   largestActivationBytes: number;
 }
 
-/** What the buffers of `createExecutor` take together. */
-export function executorBytes(plans: readonly Plan[]): ExecutorBytes {
+/** What the buffers of `createExecutor` with so many states take together. */
+export function executorBytes(plans: readonly Plan[], numStates = 1): ExecutorBytes {
   const sum = (sizes: readonly number[]): number => sizes.reduce((a, b) => a + b, 0);
-  const [caches, others]: [number[], number[]] = [[], largestFirst(plans).map(bufferSize)];
+  const slots = largestFirst(plans).map(bufferSize);
+  const [caches, others]: [number[], number[]] = [[], []];
   for (const [name, bytes] of sessionSizes(plans)) {
     (isCache(name) ? caches : others).push(bufferSize(bytes));
   }
   return {
-    kvBytes: sum(caches),
-    activationBytes: sum(others) + STEP_BYTES,
-    largestActivationBytes: Math.max(...others),
+    kvBytes: numStates * sum(caches),
+    activationBytes: sum(slots) + numStates * sum(others) + STEP_BYTES,
+    largestActivationBytes: Math.max(...slots, ...others),
   };
 }
 

@@ -11,7 +11,7 @@ import { formatAs } from '../weights/resolve.ts';
 import { cacheTensors, type ExecutorBytes } from './executor.ts';
 import type { ModelSpec, Plans } from './recording.ts';
 import type { SessionOptions } from './session.ts';
-import { stepsBytes } from './steps.ts';
+import { runnerBytes } from './steps.ts';
 import type { Fit, FitChoice, FitNeeds, LoadedFormat, LoadOptions, WantedFormat } from './types.ts';
 
 /** A model with its weights in some format. */
@@ -26,7 +26,7 @@ export interface FitQuestion {
   readonly weights: NonNullable<LoadOptions['weights']>;
   /** Of what was asked for; with `auto` of the checkpoint as published. */
   readonly plans: Plans;
-  readonly sessionOptions: Pick<SessionOptions, 'capacity' | 'speculate'>;
+  readonly sessionOptions: Pick<SessionOptions, 'capacity' | 'speculate' | 'conversations'>;
   /** Records the model with its weights in another format. */
   variant(weights: LoadedFormat): Variant;
 }
@@ -55,13 +55,14 @@ const SMALLER: readonly WantedFormat[] = ['int8', 'int4'];
 /** The best that fits into a space. */
 export function findFit(question: FitQuestion, space: Space): Answer {
   const { sessionOptions, plans } = question;
-  const { capacity, speculate } = sessionOptions;
+  const { capacity, conversations } = sessionOptions;
   const asked = question.weights === 'auto' ? 'published' : question.weights;
   const weights = everyWeight(plans);
   const common: Common = {
-    ...stepsBytes(plans, speculate, space.info),
+    ...runnerBytes(plans, sessionOptions, space.info),
     tokenBytes: cacheTensors(everyPlan(plans)).map((t) => tensorBytes(t) / t.shape[0]!),
     capacity,
+    conversations,
   };
   const first = measure(asked, weights, common, space);
   let last = first;
@@ -92,6 +93,7 @@ export function findFit(question: FitQuestion, space: Space): Answer {
 /** What does not depend on the format of weights. */
 interface Common extends ExecutorBytes {
   capacity: number;
+  conversations: number;
   /** Of a token in each KV cache. */
   tokenBytes: readonly number[];
 }
@@ -106,7 +108,7 @@ interface Candidate {
 }
 
 function measure(format: LoadedFormat, weights: readonly Weight[], common: Common, space: Space): Candidate {
-  const { capacity, tokenBytes, kvBytes, activationBytes, largestActivationBytes } = common;
+  const { capacity, conversations, tokenBytes, kvBytes, activationBytes, largestActivationBytes } = common;
   const { bindingBytes, memoryBytes = Number.POSITIVE_INFINITY } = space;
   const allWeightBytes = sum(weights.map(weightBytes));
   const needed: FitNeeds = {
@@ -131,11 +133,11 @@ function measure(format: LoadedFormat, weights: readonly Weight[], common: Commo
   }
   if (needed.gpuBytes > memoryBytes) {
     reasons.push(
-      `it needs ${inBytes(needed.gpuBytes)} of GPU memory (weights ${inBytes(allWeightBytes)}, KV cache of ${capacity} tokens ${inBytes(kvBytes)}, activations ${inBytes(activationBytes)}, loading ${inBytes(STAGING_BYTES)}), and there are ${inBytes(memoryBytes)}`,
+      `it needs ${inBytes(needed.gpuBytes)} of GPU memory (weights ${inBytes(allWeightBytes)}, KV cache of ${conversations > 1 ? `${conversations} conversations of ` : ''}${capacity} tokens ${inBytes(kvBytes)}, activations ${inBytes(activationBytes)}, loading ${inBytes(STAGING_BYTES)}), and there are ${inBytes(memoryBytes)}`,
     );
   }
   // The pool rounds every cache up.
-  const room = memoryBytes - (needed.gpuBytes - kvBytes) - 16 * tokenBytes.length;
+  const room = (memoryBytes - (needed.gpuBytes - kvBytes)) / conversations - 16 * tokenBytes.length;
   const longest = Math.floor(Math.min(capacity, bindingBytes / largestToken, room / sum(tokenBytes)));
   const isWorthHaving = blockers.length === 0 && longest >= Math.min(capacity, LEAST_CONTEXT);
   return { weights: format, needed, reasons, longestContext: isWorthHaving ? longest : undefined };

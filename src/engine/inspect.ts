@@ -34,7 +34,7 @@ export async function runInspection(
     for (let position = 0; position < ids.length; position += rows) {
       const chunk = ids.slice(position, position + rows);
       const write = (name: string, words: GPUAllowSharedBufferSource): void =>
-        gpu.device.queue.writeBuffer(executor.session(name), 0, words);
+        gpu.device.queue.writeBuffer(executor.state.buffer(name), 0, words);
       write(TOKENS, Uint32Array.from(chunk));
       // Nobody knows what follows the last id: any token does.
       if (hasDraft)

@@ -22,7 +22,7 @@ import { samplingDefaults, stopTokensOf } from './generation-config.ts';
 import { measureFit } from './measure-fit.ts';
 import { MAX_DRAFTS, type ModelSpec, type Plans, recordPrograms } from './recording.ts';
 import { createSession, type Session, type SessionOptions } from './session.ts';
-import { stepsBytes } from './steps.ts';
+import { runnerBytes } from './steps.ts';
 import type { LoadedFormat, LoadOptions, LoadProgress, ModelInfo } from './types.ts';
 
 /** With `weights: 'auto'`, `spec` and `plans` are those of the checkpoint as published. */
@@ -77,6 +77,7 @@ export async function openModel(from: SourceLike, options: LoadOptions = {}): Pr
   const sessionOptions: SessionOptions = {
     capacity,
     prefillRows,
+    conversations: naturalOption('conversations', options.conversations) ?? 1,
     speculate: speculationOption(options.speculate),
     kvDtype: options.precision === 'f32' ? 'f32' : 'f16',
     fuse: debug.fuse,
@@ -179,7 +180,7 @@ function describe(
   { weights: format, spec, plans }: Variant,
   weights: UploadedWeights,
 ): ModelInfo {
-  const { kvBytes, activationBytes } = stepsBytes(plans, sessionOptions.speculate, gpu.info);
+  const { kvBytes, activationBytes } = runnerBytes(plans, sessionOptions, gpu.info);
   return {
     architecture: spec.family.architectures[0]!,
     contextLength: sessionOptions.capacity,

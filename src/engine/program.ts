@@ -1,6 +1,6 @@
 /**
- * @file A program: a plan resolved to kernels, as a list of {pipeline, bind group, grid(step)} that is replayed in one
- * compute pass. Everything is made once; a step creates nothing but its encoder. Knows ops and kernels, no model.
+ * @file A program: a plan resolved to kernels, as a list of {pipeline, grid(step)} with a bind group each, that is replayed in
+ * one compute pass. Everything is made once; a step creates nothing but its encoder. Knows ops and kernels, no model.
  */
 import { InvalidInputError, ShaderloomError } from '../errors.ts';
 import type { GpuContext } from '../gpu/device.ts';
@@ -19,10 +19,10 @@ import {
 import { baseOf, type Op, type Tensor, tensorBytes, type Weight } from '../graph/graph.ts';
 import type { Plan } from '../graph/plan.ts';
 
-/** Where the program's buffers are. */
+/** Where the program's buffers are, but for session tensors. */
 export interface Resources {
   readonly step: GPUBuffer;
-  tensor(base: Tensor): GPUBuffer;
+  stepTensor(base: Tensor): GPUBuffer;
   weight(weight: Weight, section: string, part: WeightPart): GPUBuffer;
 }
 
@@ -30,20 +30,25 @@ export interface Dispatch {
   readonly op: Op;
   readonly label: string;
   readonly pipeline: GPUComputePipeline;
-  readonly bindGroup: GPUBindGroup;
   /** Workgroups of a step, or the buffer in which the GPU has written them. */
   readonly grid: ((step: Step) => Grid) | GPUBuffer;
   readonly code: string;
 }
 
+/** A bind group for each dispatch of a program. */
+export type BindGroups = readonly GPUBindGroup[];
+
 export interface Program {
   readonly plan: Plan;
   readonly dispatches: readonly Dispatch[];
+  /** Binds every dispatch; those without a session tensor share what `like` has. */
+  bind(sessionTensor: (base: Tensor) => GPUBuffer, like?: BindGroups): BindGroups;
   /** Replays dispatches [begin, end) of a step in one compute pass. */
-  encode(encoder: GPUCommandEncoder, step: Step, begin: number, end: number): void;
+  encode(encoder: GPUCommandEncoder, groups: BindGroups, step: Step, begin: number, end: number): void;
   /** The same with a pass for every dispatch, which is what timestamps can be taken of. */
   encodeTimed(
     encoder: GPUCommandEncoder,
+    groups: BindGroups,
     step: Step,
     end: number,
     writes: (index: number) => GPUComputePassTimestampWrites,
@@ -60,16 +65,17 @@ export function chooseVariant(
   device: DeviceTraits,
   forced: ForcedVariants = {},
 ): KernelVariant {
-  const variants = (table[op.kind] as readonly KernelVariant[]).filter((v) => v.when(op, device));
+  const all = (table[op.kind] ?? []) as readonly KernelVariant[];
+  const variants = all.filter((v) => v.when(op, device));
   const name = forced[op.kind];
   const chosen = variants.find((v) => v.name === name) ?? variants[0];
   if (!chosen)
     throw new ShaderloomError(
       `${op.scope}: no kernel computes ${op.kind} on this device; please report this with the model's name`,
     );
-  if (name && !(table[op.kind] as readonly KernelVariant[]).some((v) => v.name === name)) {
+  if (name && !all.some((v) => v.name === name)) {
     throw new InvalidInputError(
-      `kernel=${op.kind}:${name} names no variant; there are ${table[op.kind].map((v) => v.name).join(', ')}`,
+      `kernel=${op.kind}:${name} names no variant; there are ${all.map((v) => v.name).join(', ')}`,
     );
   }
   return chosen;
@@ -86,6 +92,12 @@ export function buildSources(
   return parts.map((part) => ({ source: variant.build(op, { device, part }), part }));
 }
 
+interface BoundDispatch {
+  readonly dispatch: Dispatch;
+  readonly hasSession: boolean;
+  bind(sessionTensor: (base: Tensor) => GPUBuffer): GPUBindGroup;
+}
+
 export async function createProgram(
   gpu: GpuContext,
   plan: Plan,
@@ -95,30 +107,37 @@ export async function createProgram(
 ): Promise<Program> {
   const pending = plan.graph.ops.flatMap((op) => {
     const variant = chooseVariant(table, op, gpu.traits, forced);
-    return buildSources(variant, op, gpu.traits).map(async ({ source, part }): Promise<Dispatch> => {
+    return buildSources(variant, op, gpu.traits).map(async ({ source, part }): Promise<BoundDispatch> => {
       signal?.throwIfAborted();
       const label = `${op.kind}:${variant.name}`;
       const { pipeline, layout, code } = await gpu.pipeline(source, label);
-      const entries = Object.values(source.bindings).map(
-        (binding, i): GPUBindGroupEntry => ({
-          binding: i + 1,
-          resource: bufferRange(binding, part, resources),
-        }),
-      );
-      const bindGroup = gpu.device.createBindGroup({
-        label: `${op.scope} ${label}`,
-        layout,
-        entries: [{ binding: 0, resource: { buffer: resources.step } }, ...entries],
-      });
-      const grid = typeof source.grid === 'function' ? source.grid : resources.tensor(baseOf(source.grid));
-      return { op, label, pipeline, bindGroup, grid, code };
+      const bindings = Object.values(source.bindings);
+      const hasSession = bindings.some((b) => 'tensor' in b && baseOf(b.tensor).lifetime === 'session');
+      const bind = (sessionTensor: (base: Tensor) => GPUBuffer): GPUBindGroup => {
+        const entries = bindings.map(
+          (binding, i): GPUBindGroupEntry => ({
+            binding: i + 1,
+            resource: bufferRange(binding, part, resources, sessionTensor),
+          }),
+        );
+        return gpu.device.createBindGroup({
+          label: `${op.scope} ${label}`,
+          layout,
+          entries: [{ binding: 0, resource: { buffer: resources.step } }, ...entries],
+        });
+      };
+      const grid =
+        typeof source.grid === 'function' ? source.grid : resources.stepTensor(baseOf(source.grid));
+      return { dispatch: { op, label, pipeline, grid, code }, hasSession, bind };
     });
   });
-  const dispatches = await Promise.all(pending);
+  const bound = await Promise.all(pending);
   signal?.throwIfAborted();
-  const run = (pass: GPUComputePassEncoder, { pipeline, bindGroup, grid }: Dispatch, step: Step): void => {
+  const dispatches = bound.map(({ dispatch }) => dispatch);
+  const run = (pass: GPUComputePassEncoder, groups: BindGroups, i: number, step: Step): void => {
+    const { pipeline, grid } = dispatches[i]!;
     pass.setPipeline(pipeline);
-    pass.setBindGroup(0, bindGroup);
+    pass.setBindGroup(0, groups[i]!);
     if (typeof grid === 'function') {
       const [x, y, z] = grid(step);
       // A kernel may have nothing to do in a step.
@@ -130,25 +149,33 @@ export async function createProgram(
   return {
     plan,
     dispatches,
-    encode(encoder, step, begin, end) {
+    bind: (sessionTensor, like) =>
+      bound.map(({ hasSession, bind }, i) => (like && !hasSession ? like[i]! : bind(sessionTensor))),
+    encode(encoder, groups, step, begin, end) {
       const pass = encoder.beginComputePass();
-      for (let i = begin; i < end; i++) run(pass, dispatches[i]!, step);
+      for (let i = begin; i < end; i++) run(pass, groups, i, step);
       pass.end();
     },
-    encodeTimed(encoder, step, end, writes) {
+    encodeTimed(encoder, groups, step, end, writes) {
       for (let i = 0; i < end; i++) {
         const pass = encoder.beginComputePass({ timestampWrites: writes(i) });
-        run(pass, dispatches[i]!, step);
+        run(pass, groups, i, step);
         pass.end();
       }
     },
   };
 }
 
-function bufferRange(binding: Binding, part: WeightPart, resources: Resources): GPUBufferBinding {
+function bufferRange(
+  binding: Binding,
+  part: WeightPart,
+  resources: Resources,
+  sessionTensor: (base: Tensor) => GPUBuffer,
+): GPUBufferBinding {
   if ('weight' in binding) {
     return { buffer: resources.weight(binding.weight, binding.section, part) };
   }
   const base = baseOf(binding.tensor);
-  return { buffer: resources.tensor(base), size: Math.max(16, Math.ceil(tensorBytes(base) / 16) * 16) };
+  const buffer = base.lifetime === 'session' ? sessionTensor(base) : resources.stepTensor(base);
+  return { buffer, size: Math.max(16, Math.ceil(tensorBytes(base) / 16) * 16) };
 }

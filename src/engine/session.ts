@@ -1,23 +1,27 @@
 /**
- * @file Token ids in, token ids out: reuses the longest common prefix of what is in the KV cache, prefills in chunks, and
- * takes what decoding or speculation samples. One generation runs at a time. It must not know text, chat templates or files.
+ * @file Token ids in, token ids out: takes a conversation with what is in its KV cache, prefills the rest in chunks, and takes
+ * what decoding or speculation samples. It must not know text, chat templates or files.
  */
 import type { SamplingParams } from '../../kernels/sample/layout.ts';
 import { ContextLengthError, InvalidInputError, ModelStateError, NumericalError } from '../errors.ts';
 import type { GpuContext } from '../gpu/device.ts';
 import type { GpuWeights } from '../weights/upload.ts';
+import type { Chances, TopReader } from './chances.ts';
+import { createConversations, keepCached } from './conversations.ts';
 import { decode } from './decode.ts';
 import type { ExecutorOptions } from './executor.ts';
 import { type Inspected, runInspection } from './inspect.ts';
 import { type ModelSpec, type Plans, recordInspection } from './recording.ts';
 import { createProposer, type Proposer, speculate } from './speculate.ts';
-import { createSteps, type Steps } from './steps.ts';
+import { type Chance, createRunner, type Picked, type Runner, type Steps } from './steps.ts';
 import type { Speculation } from './types.ts';
 
 export type { Inspected } from './inspect.ts';
 
 export interface SessionOptions extends ExecutorOptions {
   capacity: number;
+  /** Sets of KV caches, at most. */
+  conversations: number;
   kvDtype: 'f16' | 'f32';
   prefillRows: number;
   speculate?: Speculation;
@@ -33,8 +37,10 @@ export interface TokenOptions {
   maxTokens: number;
   /** Asked before each token which ones may come, bits in the order of the vocabulary; undefined: every token. */
   mask?: (() => Uint32Array | undefined) | undefined;
-  /** Asked about every token; false ends the generation with it. */
-  accept: (id: number) => boolean;
+  /** Tell the chance of every token, with so many of the likeliest. */
+  logprobs?: number | undefined;
+  /** Asked about every token; false ends the generation with it. The chance is there with `logprobs`. */
+  accept: (id: number, chance: Chance | undefined) => boolean;
   signal?: AbortSignal;
 }
 
@@ -59,7 +65,7 @@ export interface Session {
   /** The assembled WGSL of every kernel, each under its label. */
   kernelCode(): string[];
   /** Totals since the session began, and the most bytes that GPU buffers ever took. */
-  readonly counts: Steps['counts'] & { submits: number; dispatches: number; gpuPeakBytes: number };
+  readonly counts: Runner['counts'] & { submits: number; dispatches: number; gpuPeakBytes: number };
   dispose(): void;
 }
 
@@ -72,47 +78,34 @@ export async function createSession(
 ): Promise<Session> {
   const { vocabSize } = spec.config;
   const { capacity, prefillRows } = sessionOptions;
-  const steps = await createSteps(gpu, weights, spec.config, plans, sessionOptions);
-  const { executor, cache } = steps;
+  const runner = await createRunner(gpu, weights, spec.config, plans, sessionOptions);
+  const { executor } = runner;
+  const conversations = createConversations(runner.first, runner.add, sessionOptions);
   let isDisposed = false;
-  let last: Promise<void> = Promise.resolve();
+  let chances: Promise<Chances> | undefined;
+  void gpu.lost.then(conversations.fail);
 
-  /** Waits for the generation before; the returned function lets the next one start. */
-  async function takeTurn(): Promise<() => void> {
-    const before = last;
-    let release = (): void => {};
-    last = new Promise((resolve) => {
-      release = resolve;
-    });
-    await before;
-    if (isDisposed) {
-      release();
-      throw new ModelStateError('This model was disposed of; load it again.');
+  /** What reads the likeliest tokens is made when somebody first asks for them. */
+  async function topReader(): Promise<TopReader> {
+    chances ??= import('./chances.ts').then(({ createChances }) =>
+      createChances(gpu, weights, executor, plans, (runner.depth + 1) * sessionOptions.conversations),
+    );
+    try {
+      return await chances;
+    } catch (error) {
+      chances = undefined;
+      throw error;
     }
-    return release;
-  }
-
-  /** How much of a prompt is in the caches. The last id is always computed: its logits are wanted. */
-  function reusable(ids: readonly number[]): number {
-    const common = commonPrefix(cache.ids, ids);
-    // The module's row at a position knows the token behind it, and is made from the model's hidden state there: both anew.
-    const usable =
-      sessionOptions.speculate === 'mtp' ? Math.max(0, Math.min(common - 1, cache.numDrafted)) : common;
-    return Math.min(usable, ids.length - 1);
-  }
-
-  function keepCached(numIds: number): void {
-    cache.ids.length = numIds;
-    cache.numDrafted = Math.min(cache.numDrafted, numIds);
   }
 
   /** Runs the prompt from `from` on; the last chunk samples the first token. Undefined when aborted. */
   async function prefill(
+    steps: Steps,
     ids: readonly number[],
     from: number,
     proposer: Proposer | undefined,
     signal: AbortSignal | undefined,
-  ): Promise<{ first: Promise<number[]> } | undefined> {
+  ): Promise<{ first: Promise<Picked> } | undefined> {
     let previous: Promise<void> | undefined;
     for (let position = from; ; ) {
       if (signal?.aborted) return undefined;
@@ -122,8 +115,9 @@ export async function createSession(
       const name = rows === 1 ? steps.single : 'prefill';
       const isLast = position + rows === ids.length;
       const first = isLast ? steps.sample(name, input) : steps.run(name, input, 'body');
-      cache.ids.push(...chunk);
+      steps.cache.ids.push(...chunk);
       proposer?.chunk(ids, position, rows);
+      conversations.progress();
       // One chunk runs while the next is prepared, so that an abort is answered soon.
       await previous;
       if (first) return { first };
@@ -137,42 +131,46 @@ export async function createSession(
     options: TokenOptions,
   ): AsyncGenerator<number, TokenResult> {
     checkPrompt(ids, vocabSize, capacity);
-    const release = await takeTurn();
-    const { signal, mask, numAnswered = 0 } = options;
+    const { signal, mask, numAnswered = 0, logprobs } = options;
+    const top = logprobs ? await topReader() : undefined;
+    const taken = await conversations.take(ids, { numAnswered, signal });
+    const { conversation, numCached = 0 } = taken ?? {};
     const began = performance.now();
     let prefilled = began;
     // The prefill is none.
     let numSteps = -1;
     let [draftTokens, acceptedTokens] = [0, 0];
-    const reused = reusable(ids);
     const finish = (finishReason: TokenResult['finishReason']): TokenResult => ({
       finishReason,
-      cachedTokens: reused,
+      cachedTokens: numCached,
       draftTokens,
       acceptedTokens,
       numSteps: Math.max(0, numSteps),
       prefillTime: prefilled - began,
       decodeTime: performance.now() - prefilled,
     });
+    if (!conversation) return finish('abort');
+    const { steps } = conversation;
     try {
       steps.writeSampling(ids, options.sampling, {
         bias: options.logitBias ?? {},
         hasMask: mask !== undefined,
         numAnswered,
+        numTop: logprobs,
+        top,
       });
       if (mask) steps.writeMask(mask());
-      keepCached(reused);
       // Guesses are verified several at a time, and what a mask allows is known only behind the token before.
       const proposer =
         sessionOptions.speculate && !mask ? createProposer(sessionOptions.speculate, steps) : undefined;
-      const prefilling = await prefill(ids, reused, proposer, signal);
+      const prefilling = await prefill(steps, ids, numCached, proposer, signal);
       if (!prefilling) return finish('abort');
       const { first } = prefilling;
       const maxTokens = Math.min(options.maxTokens, capacity - ids.length + 1);
       const runs = proposer
         ? speculate(steps, proposer, ids.length, first, maxTokens)
         : decode(steps, ids.length, first, maxTokens, mask);
-      for await (const { tokens, numDrafts } of runs) {
+      for await (const { tokens, chances, numDrafts } of runs) {
         if (numSteps < 0) prefilled = performance.now();
         for (const [i, token] of tokens.entries()) {
           if (signal?.aborted) return finish('abort');
@@ -181,7 +179,7 @@ export async function createSession(
             draftTokens += numDrafts;
           }
           if (i < tokens.length - 1) acceptedTokens++;
-          const isLast = !options.accept(token);
+          const isLast = !options.accept(token, chances?.[i]);
           yield token;
           if (isLast) return finish('stop');
         }
@@ -189,13 +187,13 @@ export async function createSession(
       }
       return finish('length');
     } catch (error) {
-      if (error instanceof NumericalError) keepCached(0);
+      if (error instanceof NumericalError) keepCached(steps.cache, 0);
       if (isDisposed) return finish('abort');
       gpu.throwIfFaulty();
       throw error;
     } finally {
       if (sessionOptions.profile) console.table(executor.profile());
-      release();
+      conversations.release(conversation);
     }
   }
 
@@ -206,15 +204,15 @@ export async function createSession(
   ): Promise<Map<string, Inspected>> {
     checkPrompt(ids, vocabSize, capacity);
     const inspection = recordInspection(spec, { ...sessionOptions, rows }, names);
-    const release = await takeTurn();
+    const { conversation } = (await conversations.take([]))!;
+    const { state } = conversation.steps;
     try {
-      keepCached(0);
       return await runInspection(gpu, weights, spec, inspection, ids, rows, {
         ...sessionOptions,
-        borrow: (name) => (name.startsWith('kv.') ? executor.session(name) : undefined),
+        borrow: (name) => (name.startsWith('kv.') ? state.buffer(name) : undefined),
       });
     } finally {
-      release();
+      conversations.release(conversation);
     }
   }
 
@@ -222,7 +220,7 @@ export async function createSession(
     generate,
     inspect,
     get counts() {
-      return { ...executor.counts, ...steps.counts, gpuPeakBytes: gpu.buffers.memory.peakBytes };
+      return { ...executor.counts, ...runner.counts, gpuPeakBytes: gpu.buffers.memory.peakBytes };
     },
     kernelCode() {
       const byCode = new Map(executor.dispatches().map((d) => [d.code, d.label]));
@@ -230,7 +228,9 @@ export async function createSession(
     },
     dispose() {
       isDisposed = true;
-      steps.dispose();
+      conversations.fail(new ModelStateError('This model was disposed of; load it again.'));
+      chances?.then((made) => made.dispose()).catch(() => {});
+      runner.dispose();
     },
   };
 }
@@ -245,10 +245,4 @@ function checkPrompt(ids: readonly number[], vocabSize: number, capacity: number
       `The prompt has ${ids.length} tokens, the context holds ${capacity}. Shorten it, or load the model with a larger contextLength.`,
     );
   }
-}
-
-function commonPrefix(a: readonly number[], b: readonly number[]): number {
-  let n = 0;
-  while (n < a.length && n < b.length && a[n] === b[n]) n++;
-  return n;
 }

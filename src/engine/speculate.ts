@@ -16,7 +16,7 @@
 import type { Sampled } from './decode.ts';
 import { createLookup } from './lookup.ts';
 import { MAX_DRAFTS } from './recording.ts';
-import type { ProgramName, Steps } from './steps.ts';
+import type { Picked, ProgramName, Steps } from './steps.ts';
 import type { Speculation } from './types.ts';
 
 /** Guesses tokens during one generation. */
@@ -82,19 +82,19 @@ export async function* speculate(
   steps: Steps,
   proposer: Proposer,
   promptLength: number,
-  first: Promise<number[]>,
+  first: Promise<Picked>,
   maxTokens: number,
 ): AsyncGenerator<Sampled, void> {
-  let tokens = await first;
-  yield { tokens, numDrafts: 0 };
+  let { tokens, chances } = await first;
+  yield { tokens, chances, numDrafts: 0 };
   for (let numSampled = 1; numSampled < maxTokens; numSampled += tokens.length) {
     const last = tokens.at(-1)!;
     // All drafts right and one token more may be as many as are left; so no row stands behind the end of the cache either.
     const { ids, numDrafts } = proposer.propose(tokens, maxTokens - numSampled - 1);
     const position = promptLength + numSampled - 1;
     const name = numDrafts > 0 ? 'verify' : steps.single;
-    tokens = await steps.sample(name, { ids, rows: 1 + numDrafts, position });
+    ({ tokens, chances } = await steps.sample(name, { ids, rows: 1 + numDrafts, position }));
     steps.cache.ids.push(last, ...tokens.slice(0, -1));
-    yield { tokens, numDrafts };
+    yield { tokens, chances, numDrafts };
   }
 }

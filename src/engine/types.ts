@@ -127,6 +127,12 @@ export interface LoadOptions {
   onFit?: (fit: Fit) => void;
   /** Tokens of the KV cache, allocated once. Default: the model's own limit, at most 4,096. */
   contextLength?: number;
+  /**
+   * How many conversations keep a KV cache of their own, and so many answers are generated side by side; what comes beyond waits
+   * its turn. A conversation that begins as another does (a system prompt) starts from a copy. The memory for all of them counts
+   * as needed, and is taken when they are; where there is less in the end, fewer run side by side. Default: 1.
+   */
+  conversations?: number;
   /** `auto`: f16 KV cache and f16 tiles where the device has them; `f32`: everything in f32. */
   precision?: 'auto' | 'f32';
   /** Rows of one prefill pass. */
@@ -179,7 +185,21 @@ export interface GenerateOptions extends SamplingOptions {
   stop?: string | readonly string[];
   /** Token ids that end the answer. Default: `eos_token_id` of generation_config.json and config.json. */
   stopTokens?: readonly number[];
+  /**
+   * Tell of every token how likely the model thought it, and of so many of the likeliest (0 to 20) what else might have come.
+   * Default: off.
+   */
+  logprobs?: number;
   signal?: AbortSignal;
+}
+
+/**
+ * A token that could have come, and the natural logarithm of its probability: the softmax of the model's own logits, before
+ * any penalty, bias, mask, temperature or cut.
+ */
+export interface TokenChance {
+  id: number;
+  logprob: number;
 }
 
 export type FinishReason = 'stop' | 'length' | 'abort';
@@ -216,6 +236,7 @@ export interface ModelInfo {
   conversionErrors: readonly ConversionError[];
   /** Bytes of weights that one decoded token reads: less than all where experts are chosen. */
   activeWeightBytesPerToken: number;
+  /** Of all `conversations`. */
   kvBytes: number;
   /** Everything else on the GPU: activations, inputs of steps, the sampler's state. */
   activationBytes: number;

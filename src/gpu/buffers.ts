@@ -79,8 +79,11 @@ export async function readBuffer(
 
 /** A few staging buffers used in turn: `copy` into the next one while encoding, `read` after the submit. */
 export interface ReadbackRing {
-  /** Encodes the copy; the returned function, called after submit, resolves to the bytes. At most `depth` may be unread. */
-  copy(encoder: GPUCommandEncoder, source: GPUBuffer): () => Promise<Uint32Array>;
+  /**
+   * Encodes the copy, of all bytes unless told; the returned function, called after submit, resolves to the words. At most
+   * `depth` may be unread.
+   */
+  copy(encoder: GPUCommandEncoder, source: GPUBuffer, numBytes?: number): () => Promise<Uint32Array>;
   dispose(): void;
 }
 
@@ -89,10 +92,10 @@ export function createReadbackRing(pool: BufferPool, bytes: number, depth: numbe
   const free = [...all];
   return {
     dispose: () => all.forEach(pool.destroy),
-    copy(encoder, source) {
+    copy(encoder, source, numBytes = bytes) {
       const staging = free.pop();
       if (!staging) throw new RangeError(`more than ${depth} readbacks are waiting`);
-      encoder.copyBufferToBuffer(source, 0, staging, 0, bytes);
+      encoder.copyBufferToBuffer(source, 0, staging, 0, numBytes);
       return async () => {
         await staging.mapAsync(GPUMapMode.READ, 0, bytes);
         const words = new Uint32Array(staging.getMappedRange(0, bytes).slice(0));

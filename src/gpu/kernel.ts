@@ -87,7 +87,8 @@ export interface KernelVariant<K extends OpKind = OpKind> {
   build(op: OpOf<K>, context: BuildContext): KernelSource;
 }
 
-export type KernelTable = { readonly [K in OpKind]: readonly KernelVariant<K>[] };
+/** The kernels of ops by kind; of those at least that a program has. */
+export type KernelTable = { readonly [K in OpKind]?: readonly KernelVariant<K>[] };
 
 export const wgslFile = (file: string, text: string): WgslFile => ({ file, text });
 

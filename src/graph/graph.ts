@@ -291,6 +291,19 @@ export type SamplePickOp = OpRecord<
   { token: Tensor; counts?: Tensor; result: Tensor }
 >;
 
+/**
+ * The `count` largest of each `partSize` entries of a row, as (id, bits of the logit): the largest first, of equal ones the
+ * lowest id; the id 0xffffffff where there are fewer finite ones. x: logits f32 [rows, vocab], or what this op gave before,
+ * u32 [rows, parts, count, 2]; top u32 [rows, parts, count, 2].
+ */
+export type TopLogitsOp = OpRecord<
+  'topLogits',
+  { x: Tensor },
+  object,
+  { count: number; partSize: number },
+  { top: Tensor }
+>;
+
 export type Op =
   | EmbedOp
   | RmsNormOp
@@ -312,7 +325,8 @@ export type Op =
   | AddOp
   | LastRowOp
   | SampleScaleOp
-  | SamplePickOp;
+  | SamplePickOp
+  | TopLogitsOp;
 
 export type OpKind = Op['kind'];
 export type OpOf<K extends OpKind> = Extract<Op, { kind: K }>;

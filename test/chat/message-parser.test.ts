@@ -279,7 +279,9 @@ describe('tool calls', () => {
       { toolCalls: [{ index: 0, id, type: 'function', function: { name: 'f', arguments: '' } }] },
       { toolCalls: [{ index: 0, type: 'function', function: { arguments: '{"a' } }] },
       { toolCalls: [{ index: 0, type: 'function', function: { arguments: '": "b' } }] },
-      { toolCalls: [{ index: 0, type: 'function', function: { arguments: 'c"}' } }] },
+      { toolCalls: [{ index: 0, type: 'function', function: { arguments: 'c"' } }] },
+      // The brace waits for the end of the call: a client that sees complete JSON may already run the function.
+      { toolCalls: [{ index: 0, type: 'function', function: { arguments: '}' } }] },
     ]);
   });
 

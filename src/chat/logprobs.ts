@@ -1,0 +1,40 @@
+/** @file Which tokens the content of an answer came from, and what the model thought of them. Knows no GPU and no template. */
+import type { Tokenizer } from '../../tokenizer/index.ts';
+import type { Chance } from '../engine/steps.ts';
+import type { TokenChance } from '../engine/types.ts';
+import type { ChatDelta, TextChance, TokenLogprob } from './types.ts';
+
+export interface Logprobs {
+  /** Takes a token of the model; `fresh` are the deltas that it gave, `isReasoning` whether the answer reasons behind it. */
+  add(id: number, chance: Chance, fresh: readonly ChatDelta[], isReasoning: boolean): void;
+  /** Takes the last deltas, which no token gave. */
+  end(fresh: readonly ChatDelta[]): void;
+}
+
+/** Puts `logprobs` into the deltas that have content: of all tokens since the delta before. */
+export function createLogprobs(tokenizer: Tokenizer): Logprobs {
+  const decoder = new TextDecoder();
+  let held: TokenLogprob[] = [];
+
+  function withText({ id, logprob }: TokenChance): TextChance {
+    const bytes = tokenizer.bytesOf(id) ?? new TextEncoder().encode(tokenizer.idToToken(id) ?? '');
+    return { id, logprob, text: decoder.decode(bytes), bytes: [...bytes] };
+  }
+
+  function give(fresh: readonly ChatDelta[]): void {
+    for (const delta of fresh) {
+      if (delta.content !== undefined && held.length > 0) delta.logprobs = held;
+      held = [];
+    }
+  }
+
+  return {
+    add(id, { logprob, top }, fresh, isReasoning) {
+      // Tokens of control have no text in the content.
+      if (!tokenizer.specialIds.has(id)) held.push({ ...withText({ id, logprob }), top: top.map(withText) });
+      give(fresh);
+      if (isReasoning) held = [];
+    },
+    end: give,
+  };
+}

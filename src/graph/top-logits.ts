@@ -1,0 +1,30 @@
+/** @file The op that finds the likeliest tokens: a graph of its own, behind a step whose tokens somebody asks about. */
+import { createTensor, record, rowSize, type Tensor } from './graph.ts';
+import { rowsOf } from './shapes.ts';
+
+/** Entries of which one workgroup keeps the best. */
+const PART_SIZE = 2048;
+/** Words of an entry: an id, and the bits of its logit. */
+const ENTRY_WORDS = 2;
+
+/** logits f32 [rows, vocab] -> the `count` largest of each row, u32 [rows, 1, count, 2], as `TopLogitsOp` has them. */
+export function topLogits(logits: Tensor, count: number): Tensor {
+  const { graph } = logits;
+  let x = logits;
+  let numEntries = rowSize(logits);
+  for (;;) {
+    const numParts = Math.ceil(numEntries / PART_SIZE);
+    const top = createTensor(graph, [rowsOf(logits), numParts, count, ENTRY_WORDS], { dtype: 'u32' });
+    record(graph, {
+      kind: 'topLogits',
+      scope: graph.scope,
+      inputs: { x },
+      weights: {},
+      attrs: { count, partSize: PART_SIZE },
+      outputs: { top },
+    });
+    if (numParts === 1) return top;
+    x = top;
+    numEntries = numParts * count;
+  }
+}

@@ -1,0 +1,194 @@
+/**
+ * @file Answers requests with a model of this thread: each answer of a request is one generation, told as chunks. Knows no HTTP.
+ */
+import type { ChatDelta, GeneratedToken, GenerateResult, Model, TextChance } from '../chat/types.ts';
+import { apiErrorOf, stopped } from './api-error.ts';
+import type { Backend } from './backend.ts';
+import { type ChatPlan, type CompletionPlan, checkChat, checkCompletion } from './check.ts';
+import { type Costs, createCosts } from './costs.ts';
+import type {
+  ChatCompletionChunk,
+  ChoiceLogprobs,
+  ChunkChoice,
+  ChunkDelta,
+  CompletionChunk,
+  CompletionLogprobs,
+  CompletionTopLogprob,
+} from './types.ts';
+
+/** @param id the name under which the model is asked for */
+export function localBackend(model: Model, id: string): Backend {
+  const created = now();
+  const known = { id, vocabSize: model.tokenizer.vocabSize };
+  const fingerprint = fingerprintOf(model.info);
+  const stamp = (prefix: string) => ({
+    id: `${prefix}-${crypto.randomUUID().replaceAll('-', '')}`,
+    created: now(),
+    model: id,
+    system_fingerprint: fingerprint,
+  });
+
+  async function* chat(body: unknown, signal: AbortSignal | undefined): AsyncGenerator<ChatCompletionChunk> {
+    const plan = checkChat(body, known);
+    const head = { ...stamp('chatcmpl'), object: 'chat.completion.chunk' as const };
+    const costs = createCosts();
+    try {
+      for (let index = 0; index < plan.n; index++) {
+        for await (const choice of chatChoice(model, plan, index, signal, costs)) {
+          yield { ...head, choices: [choice] };
+        }
+      }
+    } catch (error) {
+      const held = plan.formatParam ?? (plan.options.tools ? 'tools' : null);
+      throw apiErrorOf(error, signal, { text: 'messages', held });
+    }
+    yield { ...head, choices: [], ...costs.total() };
+  }
+
+  async function* complete(body: unknown, signal: AbortSignal | undefined): AsyncGenerator<CompletionChunk> {
+    const plan = checkCompletion(body, known);
+    const head = { ...stamp('cmpl'), object: 'text_completion' as const };
+    const costs = createCosts();
+    try {
+      for (let index = 0; index < plan.prompts.length * plan.n; index++) {
+        for await (const choice of textChoice(model, plan, index, signal, costs)) {
+          yield { ...head, choices: [choice] };
+        }
+      }
+    } catch (error) {
+      throw apiErrorOf(error, signal, { text: 'prompt', held: 'prompt' });
+    }
+    yield { ...head, choices: [], ...costs.total() };
+  }
+
+  return {
+    info: model.info,
+    chat,
+    complete,
+    models: async () => [
+      { id, object: 'model', created, owned_by: 'shaderloom', max_model_len: model.info.contextLength },
+    ],
+    lost: model.lost,
+    dispose: async () => model.dispose(),
+  };
+}
+
+/** One answer. The chunk with the role comes with the first delta: until then the request may turn out to be impossible. */
+async function* chatChoice(
+  model: Model,
+  { messages, options, seed }: ChatPlan,
+  index: number,
+  signal: AbortSignal | undefined,
+  costs: Costs,
+): AsyncGenerator<ChunkChoice> {
+  const stream = model.chat(messages, { ...options, seed: seed === undefined ? seed : seed + index, signal });
+  const role: ChunkChoice = { index, delta: { role: 'assistant', content: '' }, finish_reason: null };
+  let isBegun = false;
+  for await (const delta of stream) {
+    if (!isBegun) yield role;
+    isBegun = true;
+    yield chunkOf(index, delta);
+  }
+  const result = await stream.result;
+  const { finishReason } = result;
+  if (finishReason === 'abort') throw stopped(signal);
+  costs.add(result, index === 0);
+  if (!isBegun) yield role;
+  yield { index, delta: {}, finish_reason: finishReason };
+}
+
+function chunkOf(
+  index: number,
+  { reasoning, content, toolCalls, logprobs, ...dropped }: ChatDelta,
+): ChunkChoice {
+  const delta: ChunkDelta = {};
+  if (reasoning !== undefined) {
+    delta.reasoning_content = reasoning;
+    delta.reasoning = reasoning;
+  }
+  if (content !== undefined) delta.content = content;
+  if (toolCalls) delta.tool_calls = toolCalls;
+  if (dropped.malformed) delta.malformed = true;
+  if (dropped.droppedCall !== undefined) delta.dropped_tool_call = dropped.droppedCall;
+  const choice: ChunkChoice = { index, delta, finish_reason: null };
+  if (logprobs) choice.logprobs = contentLogprobs(logprobs);
+  return choice;
+}
+
+function contentLogprobs(tokens: NonNullable<ChatDelta['logprobs']>): ChoiceLogprobs {
+  const content = tokens.map(({ top, ...token }) => ({
+    ...topLogprob(token),
+    top_logprobs: top.map(topLogprob),
+  }));
+  return { content, refusal: null };
+}
+
+function topLogprob({ text, bytes, logprob }: TextChance): CompletionTopLogprob {
+  return { token: text, bytes: [...bytes], logprob };
+}
+
+/** One answer; `n` of them belong to each prompt. */
+async function* textChoice(
+  model: Model,
+  { prompts, options, isEchoed, n, seed }: CompletionPlan,
+  index: number,
+  signal: AbortSignal | undefined,
+  costs: Costs,
+): AsyncGenerator<CompletionChunk['choices'][number]> {
+  const { tokenizer } = model;
+  const prompt = prompts[Math.floor(index / n)]!;
+  const ids = typeof prompt === 'string' ? tokenizer.encode(prompt) : prompt;
+  const tokens = model.generate(ids, {
+    ...options,
+    seed: seed === undefined ? seed : seed + (index % n),
+    signal,
+  });
+  const place = { offset: 0 };
+  let echo = isEchoed ? (typeof prompt === 'string' ? prompt : tokenizer.decode(ids)) : '';
+  let given = 0;
+  const piece = (text: string, token?: GeneratedToken, finish_reason: 'stop' | 'length' | null = null) => {
+    const whole = echo + text;
+    place.offset += echo.length;
+    echo = '';
+    given += text.length;
+    const logprobs = token && options.logprobs !== undefined ? tokenLogprobs(model, token, place) : null;
+    return { index, text: whole, finish_reason, logprobs };
+  };
+  let next = await tokens.next();
+  for (; !next.done; next = await tokens.next()) yield piece(next.value.text, next.value);
+  const result: GenerateResult = next.value;
+  const { finishReason } = result;
+  if (finishReason === 'abort') throw stopped(signal);
+  costs.add(result, index % n === 0);
+  yield piece(result.text.slice(given), undefined, finishReason);
+}
+
+/** The token's own text, which may come a token later, when a character is complete. */
+function tokenLogprobs(
+  { tokenizer }: Model,
+  { id, logprob, topLogprobs = [] }: GeneratedToken,
+  place: { offset: number },
+): CompletionLogprobs {
+  const text = tokenizer.decode([id]);
+  const top = topLogprobs.map((chance) => [tokenizer.decode([chance.id]), chance.logprob] as const);
+  const text_offset = [place.offset];
+  place.offset += text.length;
+  return {
+    tokens: [text],
+    token_logprobs: logprob === undefined ? [] : [logprob],
+    // The likeliest of several tokens with the same text comes first, and stays.
+    top_logprobs: [Object.fromEntries(top.toReversed())],
+    text_offset,
+  };
+}
+
+const now = (): number => Math.floor(Date.now() / 1000);
+
+/** The same for the same weights on the same kind of device: there a seed gives the same answer. FNV-1a. */
+function fingerprintOf({ architecture, weights, adapter, features }: Model['info']): string {
+  let hash = 0x811c9dc5;
+  for (const byte of new TextEncoder().encode(JSON.stringify([architecture, weights, adapter, features]))) {
+    hash = Math.imul(hash ^ byte, 0x01000193);
+  }
+  return `fp_${(hash >>> 0).toString(16).padStart(8, '0')}`;
+}
