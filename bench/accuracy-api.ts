@@ -48,6 +48,7 @@ for (const path of values.model) {
       );
       const completion = await engine.chat.completions.create({
         ...request,
+        stream: false,
         temperature: 0,
         max_completion_tokens: MAX_TOKENS,
       });
