@@ -20,6 +20,10 @@ import { END, isRight, MAX_TOKENS, type Prompt, prompts } from './accuracy-cases
 const EMBEDDED = ['tiny-qwen3', 'tiny-deepseek-v3'].map(
   (name) => new URL(`../examples/models/${name}/`, import.meta.url).pathname,
 );
+const STOP_THINKING =
+  '\n\nConsidering the limited time by the user, I have to give the solution based on the thinking directly now.\n</think>\n\n';
+const NO_THINKING = '<think>\n\n</think>\n\n';
+
 const { values } = parseArgs({
   options: {
     model: { type: 'string', multiple: true, default: EMBEDDED },
@@ -76,10 +80,6 @@ for (const path of values.model) {
     );
   }
 }
-
-const STOP_THINKING =
-  '\n\nConsidering the limited time by the user, I have to give the solution based on the thinking directly now.\n</think>\n\n';
-const NO_THINKING = '<think>\n\n</think>\n\n';
 
 /** The request whose prompt this text is. `count` gives the tokens of a text. */
 function requestOf(text: string, count: (text: string) => number): ChatCompletionRequest {
