@@ -146,7 +146,7 @@ export default defineConfig({
       },
       {
         extends: true,
-        optimizeDeps: { include: ['fast-check'] },
+        optimizeDeps: { include: ['fast-check', 'openai', 'ai', '@ai-sdk/openai-compatible'] },
         test: {
           name: 'chrome',
           include: ['test/**/*.{gpu,chrome}.test.ts'],
@@ -154,6 +154,7 @@ export default defineConfig({
           // loading, stopping, speculation and broken checkpoints is the page tests' affair.
           exclude: [
             'test/chat/chat.gpu.test.ts',
+            'test/openai/engine.gpu.test.ts',
             'test/engine/{debug,experts,fit,load,speculate}.gpu.test.ts',
             'test/store/load.gpu.test.ts', // in a folder of Node
             ...(everyCase ? [] : longInPages),

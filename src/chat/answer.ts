@@ -68,9 +68,10 @@ export function createAnswer(
     if (stopTokens.has(id)) return false;
     const wasReasoning = parser.isReasoning;
     const fresh = parser.push(decoder.push(id));
-    if (itsChance) logprobs?.add(id, itsChance, fresh, parser.isReasoning);
+    const isReasoning = wasReasoning || parser.isReasoning;
+    if (itsChance) logprobs?.add(id, itsChance, fresh, isReasoning);
     deltas.push(...fresh);
-    if (wasReasoning || parser.isReasoning) numReasoningTokens++;
+    if (isReasoning) numReasoningTokens++;
     constraint?.accept(id, parser.isReasoning);
     return !parser.isStopped && !constraint?.isDone;
   }

@@ -5,7 +5,7 @@ import type { TokenChance } from '../engine/types.ts';
 import type { ChatDelta, TextChance, TokenLogprob } from './types.ts';
 
 export interface Logprobs {
-  /** Takes a token of the model; `fresh` are the deltas that it gave, `isReasoning` whether the answer reasons behind it. */
+  /** Takes a token of the model; `fresh` are the deltas that it gave, `isReasoning` whether it belongs to the thinking. */
   add(id: number, chance: Chance, fresh: readonly ChatDelta[], isReasoning: boolean): void;
   /** Takes the last deltas, which no token gave. */
   end(fresh: readonly ChatDelta[]): void;
@@ -23,7 +23,12 @@ export function createLogprobs(tokenizer: Tokenizer): Logprobs {
 
   function give(fresh: readonly ChatDelta[]): void {
     for (const delta of fresh) {
-      if (delta.content !== undefined && held.length > 0) delta.logprobs = held;
+      const { content } = delta;
+      if (content !== undefined) {
+        // Line breaks behind the thinking are layout.
+        while (held[0]?.text.trim() === '' && !content.startsWith(held[0].text)) held.shift();
+        if (held.length > 0) delta.logprobs = held;
+      }
       held = [];
     }
   }

@@ -147,7 +147,10 @@ export interface ChatInfo {
   canToggleThinking: boolean;
 }
 
-/** A loaded model. One generation runs at a time; a second call waits for the first to end. */
+/**
+ * A loaded model. As many generations run side by side as it was loaded with `conversations`; calls beyond wait their turn, in the
+ * order in which they came.
+ */
 export interface Model {
   readonly info: ModelInfo & ChatInfo;
   readonly tokenizer: Tokenizer;

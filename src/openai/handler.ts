@@ -111,6 +111,7 @@ function eventStream<Chunk>(
     },
     cancel() {
       stream.controller.abort();
+      void chunks.return?.();
     },
   });
 }

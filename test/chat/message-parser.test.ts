@@ -310,6 +310,21 @@ describe('tool calls', () => {
     expect(rows(text, { ...withTools('hermes'), stop: ['STOP'] })).toEqual(['a b ', 'f({"x": "STOP"})']);
   });
 
+  it('end the answer, where one is all that is wanted', () => {
+    const call = '<tool_call>{"name": "f", "arguments": {}}</tool_call>';
+    const { format } = withTools('hermes').tools!;
+    const parser = createMessageParser({ start: 'closed', tools: { format, definitions, isSingle: true } });
+    const builder = createMessageBuilder();
+    const broken = '<tool_call>f()</tool_call>';
+    for (const delta of parser.push(`Well. ${broken}${call}${call} Done.`)) builder.add(delta);
+    expect(parser.isStopped).toBe(true);
+    expect(builder.build()).toMatchObject({
+      content: `Well. ${broken}`,
+      tool_calls: [{ function: { name: 'f' } }],
+    });
+    expect(parser.end()).toEqual([]);
+  });
+
   it('end the answer where their tag is a stop text', () => {
     const text = 'a <tool_call>{"name": "f"}</tool_call>';
     expect(rows(text, { ...withTools('hermes'), stop: ['<tool_call>{'] })).toEqual(['a ']);
@@ -374,6 +389,31 @@ describe('any stream', () => {
       { numRuns: 500 },
     );
   });
+
+  it.each(FORMATS)('with %s calls gives complete arguments of nothing but calls of the message', (name) => {
+    fc.assert(
+      fc.property(anyStream(name), (whole) => {
+        const builder = createMessageBuilder();
+        const seen = new Set<string>();
+        for (const delta of deltasOf(whole.split(''), withTools(name))) {
+          builder.add(delta);
+          for (const call of builder.build().tool_calls ?? [])
+            if (isJson(call.function.arguments)) seen.add(call.id);
+        }
+        expect(builder.build().tool_calls?.map(({ id }) => id) ?? []).toEqual([...seen]);
+      }),
+      { numRuns: 200 },
+    );
+  });
+
+  function isJson(text: string): boolean {
+    try {
+      JSON.parse(text);
+      return true;
+    } catch {
+      return false;
+    }
+  }
 
   const cuts = fc.array(fc.nat(12), { maxLength: 60 });
 
