@@ -156,6 +156,7 @@ export default defineConfig({
             'test/chat/chat.gpu.test.ts',
             'test/openai/engine.gpu.test.ts',
             'test/engine/{debug,experts,fit,load,speculate}.gpu.test.ts',
+            'test/serve/command.gpu.test.ts', // a process of Node
             'test/store/load.gpu.test.ts', // in a folder of Node
             ...(everyCase ? [] : longInPages),
           ],
