@@ -1,7 +1,8 @@
 /**
  * @file `npm run bench:accuracy:api [-- --model DIR ...] [--tasks tool_call,json,needle] [--modes budget,soft_nothink]`: the prompts of
  * bench/accuracy.ts once more as requests of the OpenAI API, with tools, `enable_thinking` and `thinking_budget` where the recorded
- * prompt has them in its text, and beside it the accuracy that was recorded. Greedy decoding in f32.
+ * prompt has them in its text; beside it the answers to the same prompts as token ids, and the accuracy that was recorded. Greedy
+ * decoding in f32.
  */
 import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
@@ -15,7 +16,7 @@ import {
   type RequestTool,
 } from '../src/index.ts';
 import { folder, gpu } from '../src/node.ts';
-import { END, isRight, MAX_TOKENS, type Prompt, prompts } from './accuracy-cases.ts';
+import { answerTo, END, isRight, MAX_TOKENS, type Prompt, prompts } from './accuracy-cases.ts';
 
 const EMBEDDED = ['tiny-qwen3', 'tiny-deepseek-v3'].map(
   (name) => new URL(`../examples/models/${name}/`, import.meta.url).pathname,
@@ -43,7 +44,7 @@ for (const path of values.model) {
   const model = await loadModel(folder(path), { gpu: await gpu(), precision: 'f32', contextLength: 2048 });
   const engine = engineOf(model);
   const recorded = JSON.parse(await readFile(join(path, 'accuracy.json'), 'utf8')) as Recorded;
-  const groups = new Map<string, boolean[]>();
+  const groups = new Map<string, { api: boolean; ids: boolean }[]>();
   try {
     for (const prompt of asked) {
       const request = requestOf(
@@ -61,7 +62,10 @@ for (const path of values.model) {
           `${prompt.task}, ${prompt.mode}: the request became ${completion.usage.prompt_tokens} tokens, the prompt has ${prompt.prompt.length}`,
         );
       }
-      const right = isRight(prompt, textOf(completion, prompt));
+      const right = {
+        api: isRight(prompt, textOf(completion, prompt)),
+        ids: isRight(prompt, await answerTo(model, prompt.prompt)),
+      };
       for (const name of [`task ${prompt.task}`, `mode ${prompt.mode}`]) {
         groups.set(name, [...(groups.get(name) ?? []), right]);
       }
@@ -73,10 +77,13 @@ for (const path of values.model) {
   for (const [name, right] of groups) {
     const [kind, of] = name.split(' ') as ['task' | 'mode', string];
     if (!(kind === 'task' ? tasks : modes).includes(of)) continue;
-    const share = (100 * right.filter(Boolean).length) / right.length;
+    const share = (asked: 'api' | 'ids'): string => {
+      const count = right.filter((row) => row[asked]).length;
+      return `${String(count).padStart(3)} of ${right.length} (${((100 * count) / right.length).toFixed(1)} %)`;
+    };
     const known = 100 * (recorded[`by_${kind}`][of]?.accuracy ?? Number.NaN);
     console.log(
-      `  ${name.padEnd(20)}${String(right.filter(Boolean).length).padStart(4)} of ${String(right.length).padEnd(4)}${share.toFixed(1).padStart(6)} %, recorded ${known.toFixed(1).padStart(5)} %`,
+      `  ${name.padEnd(20)} API ${share('api')}, token ids ${share('ids')}, recorded ${known.toFixed(1)} %`,
     );
   }
 }

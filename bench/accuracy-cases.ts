@@ -3,6 +3,7 @@
  * accuracy was measured with, made by their training scripts.
  */
 import { readFile } from 'node:fs/promises';
+import type { Model } from '../src/index.ts';
 
 export interface Prompt {
   task: string;
@@ -21,6 +22,14 @@ export const MAX_TOKENS = 160;
 export const prompts = JSON.parse(
   await readFile(new URL('accuracy-prompts.json', import.meta.url), 'utf8'),
 ) as Prompt[];
+
+/** The greedy answer to token ids. */
+export async function answerTo(model: Model, ids: readonly number[]): Promise<string> {
+  const generation = model.generate(ids, { temperature: 0, maxTokens: MAX_TOKENS });
+  let next = await generation.next();
+  while (!next.done) next = await generation.next();
+  return model.tokenizer.decode(next.value.ids);
+}
 
 /** The answer behind the reasoning is the expected one, and there is reasoning where there should be. */
 export function isRight({ task, mode, expected, story }: Prompt, text: string): boolean {

@@ -8,7 +8,7 @@ import { basename } from 'node:path';
 import { parseArgs } from 'node:util';
 import { loadModel, type Model, type WantedFormat } from '../src/index.ts';
 import { folder, gpu } from '../src/node.ts';
-import { isRight, MAX_TOKENS, type Prompt, prompts } from './accuracy-cases.ts';
+import { answerTo, isRight, prompts } from './accuracy-cases.ts';
 
 const EMBEDDED = ['tiny-qwen3', 'tiny-qwen3-moe', 'tiny-deepseek-v3'].map(
   (name) => new URL(`../examples/models/${name}/`, import.meta.url).pathname,
@@ -47,7 +47,7 @@ async function measure(path: string, weights: WantedFormat): Promise<Row> {
   try {
     const right: boolean[] = [];
     for (const prompt of asked) {
-      right.push(isRight(prompt, await answer(model, prompt)));
+      right.push(isRight(prompt, await answerTo(model, prompt.prompt)));
       if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${basename(path)} ${weights} ${right.length}`);
     }
     const { weightBytes, conversionErrors } = model.info;
@@ -65,13 +65,6 @@ async function measure(path: string, weights: WantedFormat): Promise<Row> {
   } finally {
     model.dispose();
   }
-}
-
-async function answer(model: Model, { prompt }: Prompt): Promise<string> {
-  const generation = model.generate(prompt, { temperature: 0, maxTokens: MAX_TOKENS });
-  let next = await generation.next();
-  while (!next.done) next = await generation.next();
-  return model.tokenizer.decode(next.value.ids);
 }
 
 function count(right: readonly boolean[]): number {
