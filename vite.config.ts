@@ -113,6 +113,7 @@ export default defineConfig({
       entry: {
         index: 'src/index.ts',
         node: 'src/node.ts',
+        cli: 'src/cli/main.ts',
         // A file of its own: an app that opens no store does not even look at it, and gets no worker.
         'open-store': 'src/store/open-store.ts',
         'store-worker': 'src/store/store-worker.ts',
@@ -160,6 +161,7 @@ export default defineConfig({
             'test/chat/chat.gpu.test.ts',
             'test/openai/engine.gpu.test.ts',
             'test/engine/{debug,experts,fit,load,speculate}.gpu.test.ts',
+            'test/serve/command.gpu.test.ts', // a process of Node
             'test/store/load.gpu.test.ts', // in a folder of Node
             ...(everyCase ? [] : longInPages),
           ],

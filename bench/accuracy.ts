@@ -4,27 +4,15 @@
  * first of each kind that the models' recorded accuracy was measured with, made by their training scripts; greedy decoding, all
  * else in f32.
  */
-import { readFile } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { parseArgs } from 'node:util';
 import { loadModel, type Model, type WantedFormat } from '../src/index.ts';
 import { folder, gpu } from '../src/node.ts';
-
-interface Prompt {
-  task: string;
-  mode: string;
-  /** Token ids. */
-  prompt: number[];
-  expected: string;
-  /** A story is right when it has the form and so many sentences. */
-  story?: { pattern: string; sentences: number };
-}
+import { answerTo, isRight, prompts } from './accuracy-cases.ts';
 
 const EMBEDDED = ['tiny-qwen3', 'tiny-qwen3-moe', 'tiny-deepseek-v3'].map(
   (name) => new URL(`../examples/models/${name}/`, import.meta.url).pathname,
 );
-const END = '<|im_end|>';
-const MAX_TOKENS = 160;
 
 const { values } = parseArgs({
   options: {
@@ -34,9 +22,7 @@ const { values } = parseArgs({
   },
 });
 const wanted = values.weights.split(',') as WantedFormat[];
-const prompts = (
-  JSON.parse(await readFile(new URL('accuracy-prompts.json', import.meta.url), 'utf8')) as Prompt[]
-).slice(0, Number(values.prompts));
+const asked = prompts.slice(0, Number(values.prompts));
 
 interface Row {
   model: string;
@@ -60,8 +46,8 @@ async function measure(path: string, weights: WantedFormat): Promise<Row> {
   });
   try {
     const right: boolean[] = [];
-    for (const prompt of prompts) {
-      right.push(isRight(prompt, await answer(model, prompt)));
+    for (const prompt of asked) {
+      right.push(isRight(prompt, await answerTo(model, prompt.prompt)));
       if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${basename(path)} ${weights} ${right.length}`);
     }
     const { weightBytes, conversionErrors } = model.info;
@@ -78,55 +64,6 @@ async function measure(path: string, weights: WantedFormat): Promise<Row> {
     return row;
   } finally {
     model.dispose();
-  }
-}
-
-async function answer(model: Model, { prompt }: Prompt): Promise<string> {
-  const generation = model.generate(prompt, { temperature: 0, maxTokens: MAX_TOKENS });
-  let next = await generation.next();
-  while (!next.done) next = await generation.next();
-  return model.tokenizer.decode(next.value.ids);
-}
-
-/** The answer behind the reasoning is the expected one, and there is reasoning where there should be. */
-function isRight({ task, mode, expected, story }: Prompt, text: string): boolean {
-  if (!text.endsWith(END)) return false;
-  const mark = '\n</think>\n\n';
-  let found = text;
-  if (expected.includes('</think>')) {
-    const [reasoning, rest] = split(text, mark);
-    const isThinking = mode === 'think' || mode === 'soft_think';
-    if (rest === undefined || !reasoning.startsWith('<think>\n') || reasoning.length > 9 !== isThinking)
-      return false;
-    found = rest;
-  } else if (text.includes('think>')) return false;
-  const answer = expected.split('</think>\n\n').at(-1)!;
-  if (story) {
-    const told = found.slice(0, -END.length);
-    return new RegExp(`^(?:${story.pattern})$`).test(told) && told.split('.').length - 1 === story.sentences;
-  }
-  if (task === 'tool_call') return isSameCall(found, answer);
-  return found === answer;
-}
-
-function split(text: string, mark: string): [string, string | undefined] {
-  const at = text.indexOf(mark);
-  return at < 0 ? [text, undefined] : [text.slice(0, at), text.slice(at + mark.length)];
-}
-
-function isSameCall(found: string, answer: string): boolean {
-  const call = (text: string): string => {
-    const [, body = ''] = text.match(/<tool_call>\n(.*?)\n<\/tool_call>/s) ?? [];
-    const { name, arguments: given } = JSON.parse(body) as {
-      name: string;
-      arguments: Record<string, unknown>;
-    };
-    return JSON.stringify([name, Object.entries(given).sort(([a], [b]) => (a < b ? -1 : 1))]);
-  };
-  try {
-    return call(found) === call(answer);
-  } catch {
-    return false;
   }
 }
 

@@ -118,6 +118,11 @@ export class WorkerError extends ShaderloomError {
   override name = 'WorkerError';
 }
 
+/** A server cannot listen where it should. */
+export class ListenError extends ShaderloomError {
+  override name = 'ListenError';
+}
+
 /** A request in the shape of the OpenAI API that was not answered, as that API tells it. */
 export class ApiError extends ShaderloomError {
   override name = 'ApiError';

@@ -1,5 +1,5 @@
 /**
- * @file What Node needs beside the library: checkpoints in folders, and a GPU. Published as `shaderloom/node`.
+ * @file What Node needs beside the library: checkpoints in folders, a GPU, and a server. Published as `shaderloom/node`.
  * The rest of the library must not import it.
  */
 import { type FileHandle, open, readdir, stat } from 'node:fs/promises';
@@ -14,6 +14,7 @@ import {
   streamRanges,
 } from './weights/source.ts';
 
+export { type RunningServer, type ServedRequest, type ServeOptions, serve } from './serve.ts';
 export { type FolderStoreOptions, folderStore } from './store/folder-store.ts';
 
 /** Bytes per read: enough for a disk's full speed, small beside a model. */

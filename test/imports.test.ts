@@ -112,9 +112,11 @@ const ROOMS: readonly Room[] = [
     ],
     packages: [],
   },
+  { path: 'src/serve.ts', imports: [ERRORS], packages: ['node:'] },
+  { path: 'src/cli/', imports: ['src/index.ts', 'src/node.ts'], packages: ['node:'] },
   {
     path: 'src/node.ts',
-    imports: [ERRORS, 'src/weights/source.ts', 'src/store/folder-store.ts'],
+    imports: [ERRORS, 'src/serve.ts', 'src/weights/source.ts', 'src/store/folder-store.ts'],
     packages: ['node:', 'webgpu'],
   },
   { path: 'examples/kernel-lab/', imports: ['src/', 'kernels/', 'tokenizer/'] },
