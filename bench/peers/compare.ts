@@ -4,7 +4,7 @@
  * GPU the wall's time tells.
  */
 import { seededRandom } from '../../test/seeded-random.ts';
-import { SHAPES, type ShapeName } from '../speed/shapes.ts';
+import { type Config, SHAPES, type ShapeName } from '../speed/shapes.ts';
 import type { ContenderInfo, ContenderName } from './contender.ts';
 import type { GpuCounts } from './gpu-counts.ts';
 import type { Measured, Place } from './place.ts';
@@ -104,10 +104,10 @@ async function compareShape(
   place: Place,
   onLine: (line: string) => void,
 ): Promise<ShapeComparison> {
-  const config = SHAPES[shape];
+  const config: Config = SHAPES[shape];
   const random = seededRandom(1);
   const promptOf = (length: number): number[] =>
-    Array.from({ length }, () => Math.floor(random() * config.vocab_size));
+    Array.from({ length }, () => Math.floor(random() * (config.vocab_size as number)));
   const names = [OWN, ...options.peers] as const;
   const contextLength = Math.max(WARM_UP_ROWS, ...CHECKED_PROMPTS, ...options.contexts) + options.tokens + 2;
   const contenders: ShapeComparison['contenders'] = [];
@@ -117,9 +117,7 @@ async function compareShape(
     await place.prefill(name, promptOf(WARM_UP_ROWS));
     await place.decode(name, 2);
     contenders.push({ contender: name, ...info });
-    onLine(
-      `${shape}: ${name} ready in ${((performance.now() - began) / 1000).toFixed(1)} s (${info.notes})`,
-    );
+    onLine(`${shape}: ${name} ready in ${((performance.now() - began) / 1000).toFixed(1)} s (${info.notes})`);
   }
   const logits: LogitsCheck[] = [];
   for (const length of CHECKED_PROMPTS) {

@@ -28,8 +28,7 @@ export function ggufQwen3({ sizes, matrices, vectors }: Int4Model, contextLength
   const add = (from: string, name: string): void => {
     const matrix = matrices.get(from);
     const vector = vectors.get(from);
-    if (matrix)
-      tensors.push({ name, type: 'q4_0', shape: [matrix.rows, matrix.cols], data: toQ40(matrix) });
+    if (matrix) tensors.push({ name, type: 'q4_0', shape: [matrix.rows, matrix.cols], data: toQ40(matrix) });
     else if (vector)
       tensors.push({ name, type: 'f32', shape: [vector.length], data: new Uint8Array(vector.buffer) });
   };

@@ -14,7 +14,12 @@ const CONTRIB = 'com.microsoft';
  * past_key_values.L.key and .value [1, kvHeads, past, headDim]. Outputs: logits [1, 1, vocab], present.L.key and .value.
  * @param contextLength rows of the rotary tables
  */
-export function onnxQwen3(model: Int4Model, float: OnnxFloat, contextLength: number, accuracyLevel = 4): Uint8Array {
+export function onnxQwen3(
+  model: Int4Model,
+  float: OnnxFloat,
+  contextLength: number,
+  accuracyLevel = 4,
+): Uint8Array {
   const { sizes, matrices, vectors } = model;
   const { layers, heads, kvHeads, headDim, vocab, hidden } = sizes;
   const nodes: OnnxNode[] = [];

@@ -38,7 +38,13 @@ export function copySharedWrites(): void {
   const write = GPUQueue.prototype.writeBuffer;
   GPUQueue.prototype.writeBuffer = function (buffer, bufferOffset, data, ...range): undefined {
     const isShared = data instanceof Uint8Array && data.buffer instanceof SharedArrayBuffer;
-    write.call(this, buffer, bufferOffset, isShared ? Uint8Array.from(data) : (data as BufferSource), ...range);
+    write.call(
+      this,
+      buffer,
+      bufferOffset,
+      isShared ? Uint8Array.from(data) : (data as BufferSource),
+      ...range,
+    );
   };
 }
 
@@ -49,7 +55,11 @@ export async function startOnnxruntime(
   { config, contextLength }: ContenderOptions,
 ): Promise<Contender> {
   const adapter = await gpu.requestAdapter();
-  const float: OnnxFloat = adapter?.features.has('shader-f16') ? 'f16' : 'f32';
+  // Software adapters gain nothing from f16, and llvmpipe compiles the kernels for many rows of it for minutes.
+  const isSoftware = /llvmpipe|swiftshader/i.test(
+    `${adapter?.info.description} ${adapter?.info.architecture}`,
+  );
+  const float: OnnxFloat = adapter?.features.has('shader-f16') && !isSoftware ? 'f16' : 'f32';
   const model = int4Model(config);
   const file = onnxQwen3(model, float, contextLength);
   const { layers, kvHeads, headDim } = model.sizes;

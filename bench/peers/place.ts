@@ -23,7 +23,11 @@ const PROCESS = fileURLToPath(new URL('process.ts', import.meta.url));
 
 export async function startNodePlace(): Promise<Place> {
   const children = new Map<ContenderName, ChildProcess>();
-  async function ask(name: ContenderName, method: ProcessTask['method'], ...args: unknown[]): Promise<Answered> {
+  async function ask(
+    name: ContenderName,
+    method: ProcessTask['method'],
+    ...args: unknown[]
+  ): Promise<Answered> {
     let child = children.get(name);
     if (!child) {
       child = fork(RUN, [PROCESS]);
@@ -41,7 +45,11 @@ export async function startNodePlace(): Promise<Place> {
     async describe() {
       const { gpu } = await import('../../src/node.ts');
       const info = (await (await gpu()).requestAdapter())?.info;
-      return { adapter: info?.description ?? '', architecture: info?.architecture ?? '', environment: `Node ${process.version}` };
+      return {
+        adapter: info?.description ?? '',
+        architecture: info?.architecture ?? '',
+        environment: `Node ${process.version}`,
+      };
     },
     start: async (name, options) => (await ask(name, 'start', options)).result as ContenderInfo,
     logits: async (name, ids) => (await ask(name, 'logits', ids)).result as number[] | undefined,
@@ -94,12 +102,19 @@ export async function startChromePlace(): Promise<Place> {
     describe: () =>
       page.evaluate(async () => {
         const info = (await navigator.gpu.requestAdapter())?.info;
-        return { adapter: info?.description ?? '', architecture: info?.architecture ?? '', environment: navigator.userAgent };
+        return {
+          adapter: info?.description ?? '',
+          architecture: info?.architecture ?? '',
+          environment: navigator.userAgent,
+        };
       }),
-    start: (name, options) => page.evaluate((args) => window.peersBench.start(...args), [name, options] as const),
+    start: (name, options) =>
+      page.evaluate((args) => window.peersBench.start(...args), [name, options] as const),
     logits: (name, ids) => page.evaluate((args) => window.peersBench.logits(...args), [name, ids] as const),
-    prefill: (name, ids) => measured(() => page.evaluate((args) => window.peersBench.prefill(...args), [name, ids] as const)),
-    decode: (name, count) => measured(() => page.evaluate((args) => window.peersBench.decode(...args), [name, count] as const)),
+    prefill: (name, ids) =>
+      measured(() => page.evaluate((args) => window.peersBench.prefill(...args), [name, ids] as const)),
+    decode: (name, count) =>
+      measured(() => page.evaluate((args) => window.peersBench.decode(...args), [name, count] as const)),
     close: () => pageTest.close(),
   };
 }

@@ -20,7 +20,11 @@ const host = hostContenders({
   async 'onnxruntime-web'(options) {
     copySharedWrites();
     Object.defineProperty(globalThis, 'navigator', { value: { gpu: dawn }, configurable: true });
-    return startOnnxruntime((await import(/* @vite-ignore */ pathToFileURL(ORT.pathname).href)) as Ort, dawn, options);
+    return startOnnxruntime(
+      (await import(/* @vite-ignore */ pathToFileURL(ORT.pathname).href)) as Ort,
+      dawn,
+      options,
+    );
   },
   wllama: () => Promise.reject(new Error('wllama runs in browsers only')),
 });

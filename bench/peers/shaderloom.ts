@@ -26,7 +26,8 @@ export async function startShaderloom(
 
   async function answer(maxTokens: number): Promise<number[]> {
     const tokens: number[] = [];
-    for await (const id of session.generate(ids, { sampling, maxTokens, accept: () => true })) tokens.push(id);
+    for await (const id of session.generate(ids, { sampling, maxTokens, accept: () => true }))
+      tokens.push(id);
     // All of these but the last are in the cache; the next call computes that one first.
     ids = [...ids, ...tokens];
     return tokens;
