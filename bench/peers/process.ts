@@ -1,8 +1,8 @@
 /** @file The Node process of one contender: does what its parent tells it, one task after another. */
-import { pathToFileURL } from 'node:url';
 import { gpu } from '../../src/node.ts';
 import type { ContenderHost } from './contender.ts';
 import { hostContenders } from './host.ts';
+import { importPackage } from './import-package.mjs';
 import { copySharedWrites, type Ort, startOnnxruntime } from './onnxruntime.ts';
 import { startShaderloom } from './shaderloom.ts';
 
@@ -20,11 +20,7 @@ const host = hostContenders({
   async 'onnxruntime-web'(options) {
     copySharedWrites();
     Object.defineProperty(globalThis, 'navigator', { value: { gpu: dawn }, configurable: true });
-    return startOnnxruntime(
-      (await import(/* @vite-ignore */ pathToFileURL(ORT.pathname).href)) as Ort,
-      dawn,
-      options,
-    );
+    return startOnnxruntime((await importPackage(ORT.href)) as Ort, dawn, options);
   },
   wllama: () => Promise.reject(new Error('wllama runs in browsers only')),
 });
