@@ -33,11 +33,13 @@ export interface ContenderSpeed {
   decode: { cpu: Spread; wall: Spread };
   /** How many times the milliseconds per token that shaderloom took in the same turn. */
   ratio: { prefill: { cpu: Spread; wall: Spread }; decode: { cpu: Spread; wall: Spread } };
-  /** WebGPU calls of a decoded token, and of a whole prefill. */
-  perToken: GpuCounts;
-  perPrefill: GpuCounts;
-  /** Of GPU buffers behind the last run, without weights and KV cache. */
-  bytesAbove: number;
+  /** WebGPU calls of a decoded token, and of a whole prefill; where they are seen. */
+  gpu?: {
+    perToken: GpuCounts;
+    perPrefill: GpuCounts;
+    /** Of buffers behind the last run, without weights and KV cache. */
+    bytesAbove: number;
+  };
   /** Tokens of all answers that are the same as shaderloom's, from the first on. */
   sameTokens: number;
 }
@@ -53,6 +55,8 @@ export interface LogitsCheck {
 export interface ShapeComparison {
   shape: ShapeName;
   contenders: (ContenderInfo & { contender: ContenderName })[];
+  /** Peers that do not run here, and why. */
+  failures: { contender: ContenderName; message: string }[];
   logits: LogitsCheck[];
   prompts: { prompt: number; speeds: ContenderSpeed[] }[];
 }
@@ -70,7 +74,7 @@ const CHECKED_PROMPTS = [8, 32, 128];
 /** Enough rows that kernels for many are compiled. */
 const WARM_UP_ROWS = 128;
 /** In deviations of the logits. Contenders compute in float16 and with activations of 8 bits; what is wrong is off by several. */
-const MAX_ERROR = 0.5;
+const MAX_ERROR = 0.1;
 
 export async function comparePeers(
   options: PeersOptions,
@@ -108,20 +112,30 @@ async function compareShape(
   const random = seededRandom(1);
   const promptOf = (length: number): number[] =>
     Array.from({ length }, () => Math.floor(random() * (config.vocab_size as number)));
-  const names = [OWN, ...options.peers] as const;
   const contextLength = Math.max(WARM_UP_ROWS, ...CHECKED_PROMPTS, ...options.contexts) + options.tokens + 2;
   const contenders: ShapeComparison['contenders'] = [];
-  for (const name of names) {
+  const failures: ShapeComparison['failures'] = [];
+  for (const name of [OWN, ...options.peers] as const) {
     const began = performance.now();
-    const info = await place.start(name, { config, contextLength });
-    await place.prefill(name, promptOf(WARM_UP_ROWS));
-    await place.decode(name, 2);
-    contenders.push({ contender: name, ...info });
-    onLine(`${shape}: ${name} ready in ${((performance.now() - began) / 1000).toFixed(1)} s (${info.notes})`);
+    try {
+      const info = await place.start(name, { config, contextLength });
+      await place.prefill(name, promptOf(WARM_UP_ROWS));
+      await place.decode(name, 2);
+      contenders.push({ contender: name, ...info });
+      const seconds = (performance.now() - began) / 1000;
+      onLine(`${shape}: ${name} ready in ${seconds.toFixed(1)} s (${info.notes})`);
+    } catch (error) {
+      if (name === OWN) throw error;
+      const { message } = error as Error;
+      failures.push({ contender: name, message });
+      onLine(`${shape}: ${name} does not run here: ${message}`);
+    }
   }
+  const names = contenders.map(({ contender }) => contender);
+  const peers = names.slice(1);
   const logits: LogitsCheck[] = [];
   for (const length of CHECKED_PROMPTS) {
-    const check = await checkLogits(place, options.peers, promptOf(length));
+    const check = await checkLogits(place, peers, promptOf(length));
     logits.push(...check);
     for (const { contender, maxError, deviation } of check)
       onLine(
@@ -143,7 +157,7 @@ async function compareShape(
     prompts.push({ prompt, speeds });
     for (const line of speedLines(shape, prompt, speeds)) onLine(line);
   }
-  return { shape, contenders, logits, prompts };
+  return { shape, contenders, failures, logits, prompts };
 }
 
 async function checkLogits(
@@ -175,7 +189,7 @@ function spread(values: readonly number[]): Spread {
 }
 
 function speedOf(
-  { contender, weightBytes, kvBytes }: ShapeComparison['contenders'][number],
+  { contender, weightBytes, kvBytes, isCounted }: ShapeComparison['contenders'][number],
   turns: readonly Turn[],
   own: readonly Turn[],
   prompt: number,
@@ -209,9 +223,13 @@ function speedOf(
     prefill: prefill.each,
     decode: decode.each,
     ratio: { prefill: prefill.ratio, decode: decode.ratio },
-    perToken,
-    perPrefill: last.prefill.counts,
-    bytesAbove: last.decode.liveBytes - weightBytes - kvBytes,
+    ...(isCounted && {
+      gpu: {
+        perToken,
+        perPrefill: last.prefill.counts,
+        bytesAbove: last.decode.liveBytes - weightBytes - kvBytes,
+      },
+    }),
     sameTokens,
   };
 }
@@ -221,16 +239,20 @@ export const spreadText = ({ min, median, max }: Spread, digits: number): string
 
 function speedLines(shape: string, prompt: number, speeds: readonly ContenderSpeed[]): string[] {
   return speeds.flatMap((s) => {
-    const { perToken } = s;
     const ratio = (part: 'prefill' | 'decode', kind: 'cpu' | 'wall'): string =>
       s.contender === OWN ? '' : `, ${spreadText(s.ratio[part][kind], 2)} times ours`;
     return [
-      `${shape}, ${prompt} tokens, ${s.contender}:`,
+      `${shape}, ${prompt} tokens, ${s.contender}: ${s.sameTokens} tokens as ours`,
       ...(['prefill', 'decode'] as const).map(
         (part) =>
           `  ${part} per token: CPU ${spreadText(s[part].cpu, 1)} ms${ratio(part, 'cpu')}; wall ${spreadText(s[part].wall, 1)} ms${ratio(part, 'wall')}`,
       ),
-      `  a decoded token: ${perToken.dispatches} dispatches, ${perToken.submits} submits, ${perToken.passes} passes, ${perToken.createdBuffers} new buffers, ${perToken.readbacks} readbacks; ${(s.bytesAbove / 2 ** 20).toFixed(1)} MiB above weights and KV; ${s.sameTokens} tokens as ours`,
+      ...(s.gpu ? [countsLine(s.gpu)] : []),
     ];
   });
+}
+
+function countsLine({ perToken: n, bytesAbove }: NonNullable<ContenderSpeed['gpu']>): string {
+  const count = (value: number, what: string): string => `${Number(value.toFixed(1))} ${what}`;
+  return `  a decoded token: ${count(n.dispatches, 'dispatches')}, ${count(n.submits, 'submits')}, ${count(n.passes, 'passes')}, ${count(n.createdBuffers, 'new buffers')}, ${count(n.readbacks, 'readbacks')}; ${(bytesAbove / 2 ** 20).toFixed(1)} MiB above weights and KV`;
 }

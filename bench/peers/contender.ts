@@ -17,6 +17,8 @@ export interface ContenderInfo {
   /** Bytes of its weights and of its KV cache. */
   weightBytes: number;
   kvBytes: number;
+  /** Whether its WebGPU calls are seen: not those of a worker. */
+  isCounted: boolean;
 }
 
 export interface Contender extends ContenderInfo {

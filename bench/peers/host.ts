@@ -27,8 +27,8 @@ export function hostContenders(starters: Starters): ContenderHost {
       counter.own(name);
       const contender = await starters[name](options);
       running.set(name, contender);
-      const { notes, weightBytes, kvBytes } = contender;
-      return { notes, weightBytes, kvBytes };
+      const { notes, weightBytes, kvBytes, isCounted } = contender;
+      return { notes, weightBytes, kvBytes, isCounted };
     },
     prefill: (name, ids) => measure(name, async (it) => [await it.prefill(ids)]),
     decode: (name, count) => measure(name, (it) => it.decode(count)),

@@ -109,6 +109,7 @@ export async function startOnnxruntime(
     notes: `MatMulNBits in ${float}, accuracy level 4, embedding in ${float}, caches shared by past and present`,
     weightBytes: file.length,
     kvBytes: cacheBytes * caches.length,
+    isCounted: true,
     prefill(ids) {
       length = 0;
       return next(ids);

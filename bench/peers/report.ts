@@ -39,14 +39,16 @@ function countsTable({ shape, prompts }: ShapeComparison): string {
       'MiB above weights and KV',
     ],
     prompts.flatMap(({ prompt, speeds }) =>
-      speeds.map(({ contender, perToken: n, bytesAbove }) => [
-        `${shape}, ${prompt}`,
-        escaped(contender),
-        ...[n.dispatches, n.submits, n.passes, n.createdBuffers, n.readbacks].map((x) => x.toFixed(1)),
-        (bytesAbove / 2 ** 20).toFixed(1),
-      ]),
+      speeds.flatMap(({ contender, gpu }) =>
+        gpu ? [[`${shape}, ${prompt}`, escaped(contender), ...countCells(gpu)]] : [],
+      ),
     ),
   );
+}
+
+function countCells({ perToken: n, bytesAbove }: NonNullable<ContenderSpeed['gpu']>): string[] {
+  const calls = [n.dispatches, n.submits, n.passes, n.createdBuffers, n.readbacks];
+  return [...calls.map((count) => count.toFixed(1)), (bytesAbove / 2 ** 20).toFixed(1)];
 }
 
 function logitsTable({ shape, logits }: ShapeComparison): string {
@@ -63,7 +65,10 @@ function logitsTable({ shape, logits }: ShapeComparison): string {
 
 export function peersReport({ adapter, environment, date, options, shapes }: PeersResult): string {
   const notes = shapes
-    .flatMap(({ shape, contenders }) => contenders.map((c) => `${shape}, ${c.contender}: ${c.notes}`))
+    .flatMap(({ shape, contenders, failures }) => [
+      ...contenders.map((c) => `${shape}, ${c.contender}: ${c.notes}`),
+      ...failures.map((f) => `${shape}, ${f.contender} does not run here: ${f.message}`),
+    ])
     .map((line) => `<li>${escaped(line)}</li>`);
   return page(
     `shaderloom and its peers on ${adapter.description || adapter.architecture}`,

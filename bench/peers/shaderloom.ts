@@ -37,6 +37,7 @@ export async function startShaderloom(
     notes: `layers in int4, embedding and head in int8; ${info.features.join(', ') || 'no optional features'}`,
     weightBytes: info.weightBytes,
     kvBytes: info.kvBytes,
+    isCounted: true,
     async prefill(prompt) {
       ids = [...prompt];
       return (await answer(1))[0]!;

@@ -44,9 +44,10 @@ export async function startWllama(
   }
 
   return {
-    notes: `Q4_0, ${wllama.isSupportWebGPU() ? 'all layers on WebGPU' : 'on the CPU'}, ${wllama.getNumThreads()} thread(s); WebGPU calls are not counted: it has its own worker`,
+    notes: `Q4_0, ${wllama.isSupportWebGPU() ? 'all layers on WebGPU' : 'on the CPU'}, ${wllama.getNumThreads()} thread(s), in a worker of its own`,
     weightBytes: file.size,
     kvBytes: 2 * 2 * layers * kvHeads * headDim * contextLength,
+    isCounted: false,
     async prefill(prompt) {
       ids = [...prompt];
       return (await answer(1))[0]!;
