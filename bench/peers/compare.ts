@@ -185,7 +185,8 @@ interface Turn {
 
 function spread(values: readonly number[]): Spread {
   const sorted = values.toSorted((a, b) => a - b);
-  return { min: sorted[0]!, median: sorted[sorted.length >> 1]!, max: sorted.at(-1)! };
+  const [below, above] = [sorted[(sorted.length - 1) >> 1]!, sorted[sorted.length >> 1]!];
+  return { min: sorted[0]!, median: (below + above) / 2, max: sorted.at(-1)! };
 }
 
 function speedOf(
