@@ -50,11 +50,12 @@ function textOf(node: ESTree.Node): string | undefined {
   return node.type === 'Literal' && typeof node.value === 'string' ? node.value : undefined;
 }
 
-/** The TypeScript files below a folder, as paths from `root` with `/` between the parts. */
+/** The TypeScript files below a folder, but not those of packages, as paths from `root` with `/` between the parts. */
 export function sourceFiles(root: string, folder: string): string[] {
   return readdirSync(resolve(root, folder), { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile() && entry.name.endsWith('.ts'))
     .map((entry) => relative(root, resolve(entry.parentPath, entry.name)).split(sep).join('/'))
+    .filter((path) => !path.includes('/node_modules/'))
     .sort();
 }
 

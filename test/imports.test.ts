@@ -123,6 +123,18 @@ const ROOMS: readonly Room[] = [
   { path: 'examples/cli/plan.ts', imports: ['src/'] },
   { path: 'examples/', imports: ['src/index.ts', 'src/node.ts'] },
   { path: 'bench/load', imports: ['bench/', 'src/index.ts', 'src/node.ts', 'scripts/', 'test/page.ts'] },
+  {
+    path: 'bench/peers/',
+    imports: [
+      'bench/',
+      'src/engine/',
+      'src/index.ts',
+      'src/node.ts',
+      'scripts/',
+      'test/page.ts',
+      'test/seeded-random.ts',
+    ],
+  },
   { path: 'bench/speed/', imports: ['bench/', 'src/', 'kernels/', 'test/page.ts'] },
   { path: 'bench/random-checkpoint.ts', imports: ['src/'] },
   { path: 'bench/tokenizer', imports: ['bench/', 'tokenizer/'] },

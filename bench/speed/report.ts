@@ -14,13 +14,13 @@ th:first-child, td:first-child { text-align: left; }
 svg { width: 100%; height: auto; } svg text { fill: currentColor; font-size: 12px; }
 .quiet { opacity: .7; }`;
 
-const escaped = (text: string): string =>
+export const escaped = (text: string): string =>
   text.replace(/[&<>"]/g, (c) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' })[c]!);
 
 const row = (cells: readonly string[], tag = 'td'): string =>
   `<tr>${cells.map((cell) => `<${tag}>${cell}</${tag}>`).join('')}</tr>`;
 
-const table = (head: readonly string[], rows: readonly string[][]): string =>
+export const table = (head: readonly string[], rows: readonly string[][]): string =>
   `<table><thead>${row(head, 'th')}</thead><tbody>${rows.map((cells) => row(cells)).join('')}</tbody></table>`;
 
 function kernelTable(kernels: readonly KernelSpeed[]): string {
@@ -116,15 +116,21 @@ function speedTable(models: readonly ModelSpeed[]): string {
   );
 }
 
-export function htmlReport({ adapter, environment, date, floors, kernels, models }: SuiteResult): string {
-  return `<!doctype html>
+/** @param body HTML */
+export const page = (title: string, body: string): string => `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>shaderloom on ${escaped(adapterName(adapter))}</title><style>${STYLE}</style></head><body>
-<h1>shaderloom on ${escaped(adapterName(adapter))}</h1>
-<p class="quiet">${escaped(date)}, ${escaped(environment)}; features: ${adapter.features.join(', ') || 'none'}</p>
-<p>The adapter copies ${floors.copyGigabytesPerSecond.toFixed(1)} GB/s (${floors.copyMebibytes.toFixed(0)} MiB, read and written both counted) and computes ${floors.gemmGigaflopsPerSecond.toFixed(1)} GFLOP/s with a plain register-tiled f32 product of ${floors.gemmSize} x ${floors.gemmSize}. ${floors.replayDispatches} empty dispatches take ${floors.replayMilliseconds.toFixed(3)} ms of JavaScript.</p>
-<h2>Models</h2>${modelTable(models)}${contextPlot(models)}${speedTable(models)}
-<h2>Kernels</h2>${kernelTable(kernels)}
+<title>${escaped(title)}</title><style>${STYLE}</style></head><body>
+<h1>${escaped(title)}</h1>
+${body}
 </body></html>
 `;
+
+export function htmlReport({ adapter, environment, date, floors, kernels, models }: SuiteResult): string {
+  return page(
+    `shaderloom on ${adapterName(adapter)}`,
+    `<p class="quiet">${escaped(date)}, ${escaped(environment)}; features: ${adapter.features.join(', ') || 'none'}</p>
+<p>The adapter copies ${floors.copyGigabytesPerSecond.toFixed(1)} GB/s (${floors.copyMebibytes.toFixed(0)} MiB, read and written both counted) and computes ${floors.gemmGigaflopsPerSecond.toFixed(1)} GFLOP/s with a plain register-tiled f32 product of ${floors.gemmSize} x ${floors.gemmSize}. ${floors.replayDispatches} empty dispatches take ${floors.replayMilliseconds.toFixed(3)} ms of JavaScript.</p>
+<h2>Models</h2>${modelTable(models)}${contextPlot(models)}${speedTable(models)}
+<h2>Kernels</h2>${kernelTable(kernels)}`,
+  );
 }

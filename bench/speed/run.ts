@@ -1,12 +1,16 @@
 /**
  * @file `npm run bench [-- --node] [--shapes S,M] [--weights int4,bf16] [--full] [--out FILE]`: kernels as fractions of what the adapter can do, and
- * whole models with random weights, in Chrome or in Node. Writes a JSON, and beside it a report for reading.
+ * whole models with random weights, in Chrome or in Node. With `--peers`: whole models beside other libraries instead. Writes a JSON, and
+ * beside it a report for reading.
  */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { parseArgs } from 'node:util';
 import { gpu } from '../../src/node.ts';
 import { startPageTest } from '../../test/page.ts';
+import type { PeersResult } from '../peers/compare.ts';
+import { peersReport } from '../peers/report.ts';
+import { runPeers } from '../peers/run.ts';
 import { htmlReport } from './report.ts';
 import { SHAPES, type ShapeName } from './shapes.ts';
 import { runSuite, type SuiteOptions, type SuiteResult } from './suite.ts';
@@ -14,6 +18,7 @@ import { runSuite, type SuiteOptions, type SuiteResult } from './suite.ts';
 const { values } = parseArgs({
   options: {
     node: { type: 'boolean', default: false },
+    peers: { type: 'boolean', default: false },
     /** For a real GPU: published sizes, all contexts. Without it, what a software adapter does in minutes. */
     full: { type: 'boolean', default: false },
     shapes: { type: 'string' },
@@ -25,8 +30,9 @@ const { values } = parseArgs({
 });
 
 const list = (text: string | undefined): string[] | undefined => text?.split(',').filter((s) => s !== '');
-const shapes = (list(values.shapes) ??
-  (values.full ? ['qwen3-0.6b', 'qwen3-4b', 'qwen3-8b', 'qwen3-30b-a3b'] : ['deep', 'S'])) as ShapeName[];
+const DEFAULT_SHAPES = values.full ? ['qwen3-0.6b', 'qwen3-4b', 'qwen3-8b', 'qwen3-30b-a3b'] : ['deep', 'S'];
+const PEER_SHAPES = values.full ? ['S', 'M', 'qwen3-0.6b'] : ['S', 'M'];
+const shapes = (list(values.shapes) ?? (values.peers ? PEER_SHAPES : DEFAULT_SHAPES)) as ShapeName[];
 const unknown = shapes.find((shape) => !Object.hasOwn(SHAPES, shape));
 if (unknown !== undefined)
   throw new Error(`--shapes ${unknown}: there are ${Object.keys(SHAPES).join(', ')}`);
@@ -43,13 +49,34 @@ const options: SuiteOptions = {
   kernelBytes: (values.full ? 512 : 8) * 2 ** 20,
 };
 const onLine = (line: string): void => console.log(line);
-const result = await (values.node ? inNode() : inChrome());
-const name = `${values.node ? 'node' : 'chrome'}-${result.adapter.architecture || result.adapter.vendor || 'unknown'}`;
-const out = values.out ?? new URL(`../results/${name}.json`, import.meta.url).pathname;
-await mkdir(dirname(out), { recursive: true });
-await writeFile(out, `${JSON.stringify(result, null, 1)}\n`);
-await writeFile(out.replace(/(\.json)?$/, '.html'), htmlReport(result));
-console.log(`written: ${out}, and a report beside it`);
+const place = values.node ? 'node' : 'chrome';
+if (values.peers) {
+  const result = await comparePeers();
+  await write(`peers-${place}`, result.adapter, result, peersReport(result));
+} else {
+  const result = await (values.node ? inNode() : inChrome());
+  await write(place, result.adapter, result, htmlReport(result));
+}
+
+async function write(
+  kind: string,
+  adapter: { architecture: string; vendor?: string },
+  result: object,
+  report: string,
+): Promise<void> {
+  const name = `${kind}-${adapter.architecture || adapter.vendor || 'unknown'}`;
+  const out = values.out ?? new URL(`../results/${name}.json`, import.meta.url).pathname;
+  await mkdir(dirname(out), { recursive: true });
+  await writeFile(out, `${JSON.stringify(result, null, 1)}\n`);
+  await writeFile(out.replace(/(\.json)?$/, '.html'), report);
+  console.log(`written: ${out}, and a report beside it`);
+}
+
+async function comparePeers(): Promise<PeersResult> {
+  const { shapes, contexts, tokens, runs } = options;
+  const peers = values.node ? (['onnxruntime-web'] as const) : (['onnxruntime-web', 'wllama'] as const);
+  return runPeers({ shapes, contexts, tokens, runs, peers }, values.node, onLine);
+}
 
 async function inNode(): Promise<SuiteResult> {
   return runSuite(options, { gpu: await gpu(), environment: `Node ${process.version}`, onLine });

@@ -1,0 +1,57 @@
+/** @file wllama (llama.cpp in WebAssembly, on WebGPU where it finds it) as a contender, in pages only. It runs in its own worker. */
+import type { Contender, ContenderOptions } from './contender.ts';
+import { ggufQwen3, tokenText } from './gguf-qwen3.ts';
+import { int4Model } from './int4-model.ts';
+
+/** As much of the package's types as is used here; it is not installed with the project. */
+export interface WllamaPackage {
+  Wllama: new (
+    paths: { default: string },
+    config: object,
+  ) => {
+    loadModel(files: Blob[], params: object): Promise<void>;
+    createCompletion(params: object): Promise<{ choices: { text: string }[] }>;
+    getNumThreads(): number;
+    isSupportWebGPU(): boolean;
+  };
+}
+
+export async function startWllama(
+  { Wllama }: WllamaPackage,
+  wasmUrl: string,
+  { config, contextLength }: ContenderOptions,
+): Promise<Contender> {
+  const model = int4Model(config);
+  const file = new Blob(ggufQwen3(model, contextLength) as BlobPart[]);
+  const wllama = new Wllama({ default: wasmUrl }, { suppressNativeLog: true });
+  await wllama.loadModel([file], { n_ctx: contextLength, warmup: false });
+  const { layers, kvHeads, headDim } = model.sizes;
+  let ids: number[] = [];
+
+  async function answer(count: number): Promise<number[]> {
+    const { choices } = await wllama.createCompletion({
+      prompt: ids.map(tokenText).join(''),
+      max_tokens: count,
+      temperature: 0,
+      ignore_eos: true,
+      cache_prompt: true,
+    });
+    const tokens = [...choices[0]!.text.matchAll(/<\|(\d+)\|>/g)].map(([, id]) => Number(id));
+    if (tokens.length !== count)
+      throw new Error(`wllama was asked for ${count} tokens and gave ${tokens.length}: ${choices[0]!.text}`);
+    ids = [...ids, ...tokens];
+    return tokens;
+  }
+
+  return {
+    notes: `Q4_0, ${wllama.isSupportWebGPU() ? 'all layers on WebGPU' : 'on the CPU'}, ${wllama.getNumThreads()} thread(s), in a worker of its own`,
+    weightBytes: file.size,
+    kvBytes: 2 * 2 * layers * kvHeads * headDim * contextLength,
+    isCounted: false,
+    async prefill(prompt) {
+      ids = [...prompt];
+      return (await answer(1))[0]!;
+    },
+    decode: answer,
+  };
+}
