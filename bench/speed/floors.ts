@@ -47,6 +47,9 @@ export interface Floors {
   /** Multiplications and additions, in 1e9 a second. */
   gemmGigaflopsPerSecond: number;
   gemmSize: number;
+  /** Milliseconds of this thread to encode and submit `replayDispatches` empty dispatches in one pass. */
+  replayMilliseconds: number;
+  replayDispatches: number;
 }
 
 /** Milliseconds of `submit` until the GPU is done with it: the median of `runs`, after one that does not count. */
@@ -92,6 +95,57 @@ async function timeKernel(
   return (await timeOnGpu(gpu, 5, run(count))) / count;
 }
 
+const NOTHING = `
+@group(0) @binding(0) var<storage, read> src: array<u32>;
+@group(0) @binding(1) var<storage, read_write> dst: array<u32>;
+@compute @workgroup_size(1)
+fn main() { dst[0] = src[0]; }`;
+
+const REPLAY_DISPATCHES = 200;
+
+/** What a step with as many dispatches as Qwen3-0.6B has costs the host at least: pipelines and bind groups in turn, as a model has. */
+async function measureReplay({ device, buffers }: GpuContext): Promise<number> {
+  const bindGroupLayout = device.createBindGroupLayout({
+    entries: (['read-only-storage', 'storage'] as const).map((type, binding) => ({
+      binding,
+      visibility: GPUShaderStage.COMPUTE,
+      buffer: { type },
+    })),
+  });
+  const layout = device.createPipelineLayout({ bindGroupLayouts: [bindGroupLayout] });
+  const made = Array.from({ length: 4 }, () => buffers.storage('replay', 256));
+  const steps = await Promise.all(
+    [0, 2].map(async (at) => ({
+      pipeline: await device.createComputePipelineAsync({
+        layout,
+        compute: { module: device.createShaderModule({ code: `${NOTHING} // ${at}` }) },
+      }),
+      bindGroup: device.createBindGroup({
+        layout: bindGroupLayout,
+        entries: made.slice(at, at + 2).map((buffer, binding) => ({ binding, resource: { buffer } })),
+      }),
+    })),
+  );
+  const times: number[] = [];
+  for (let run = 0; run < 50; run++) {
+    const began = performance.now();
+    const encoder = device.createCommandEncoder();
+    const pass = encoder.beginComputePass();
+    for (let i = 0; i < REPLAY_DISPATCHES; i++) {
+      const { pipeline, bindGroup } = steps[i % 2]!;
+      pass.setPipeline(pipeline);
+      pass.setBindGroup(0, bindGroup);
+      pass.dispatchWorkgroups(1, 1, 1);
+    }
+    pass.end();
+    device.queue.submit([encoder.finish()]);
+    times.push(performance.now() - began);
+    await device.queue.onSubmittedWorkDone();
+  }
+  made.forEach(buffers.destroy);
+  return times.sort((a, b) => a - b)[times.length >> 1]!;
+}
+
 export async function measureFloors(gpu: GpuContext): Promise<Floors> {
   const { buffers, traits } = gpu;
   const isSoftware = gpu.info.isFallback || /llvmpipe|swiftshader/i.test(gpu.info.description);
@@ -131,6 +185,8 @@ export async function measureFloors(gpu: GpuContext): Promise<Floors> {
       copyMebibytes: bytes / 2 ** 20,
       gemmGigaflopsPerSecond: (2 * gemmSize ** 3) / gemm / 1e6,
       gemmSize,
+      replayMilliseconds: await measureReplay(gpu),
+      replayDispatches: REPLAY_DISPATCHES,
     };
   } finally {
     for (const buffer of made) buffers.destroy(buffer);

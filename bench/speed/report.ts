@@ -1,7 +1,7 @@
 /** @file The figures of a run as one HTML file: bars against what the adapter can do, and speed over context. */
 import type { KernelSpeed } from './kernels.ts';
 import type { ModelSpeed } from './model.ts';
-import type { SuiteResult } from './suite.ts';
+import { adapterName, type SuiteResult } from './suite.ts';
 
 const STYLE = `
 :root { color-scheme: light dark; font: 15px/1.5 system-ui, sans-serif; }
@@ -77,6 +77,7 @@ function modelTable(models: readonly ModelSpeed[]): string {
       'weights MiB',
       'KV MiB',
       'peak MiB',
+      'pipelines',
       'dispatches',
       'submits',
       'readbacks',
@@ -90,6 +91,7 @@ function modelTable(models: readonly ModelSpeed[]): string {
       mebibytes(m.weightBytes),
       mebibytes(m.kvBytes),
       mebibytes(m.peakBytes),
+      String(m.pipelines),
       String(m.perToken.dispatches),
       String(m.perToken.submits),
       `${m.perToken.readbacks} of ${m.perToken.readbackBytes} B`,
@@ -117,10 +119,10 @@ function speedTable(models: readonly ModelSpeed[]): string {
 export function htmlReport({ adapter, environment, date, floors, kernels, models }: SuiteResult): string {
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>shaderloom on ${escaped(adapter.description)}</title><style>${STYLE}</style></head><body>
-<h1>shaderloom on ${escaped(adapter.description || adapter.vendor)}</h1>
+<title>shaderloom on ${escaped(adapterName(adapter))}</title><style>${STYLE}</style></head><body>
+<h1>shaderloom on ${escaped(adapterName(adapter))}</h1>
 <p class="quiet">${escaped(date)}, ${escaped(environment)}; features: ${adapter.features.join(', ') || 'none'}</p>
-<p>The adapter copies ${floors.copyGigabytesPerSecond.toFixed(1)} GB/s (${floors.copyMebibytes.toFixed(0)} MiB, read and written both counted) and computes ${floors.gemmGigaflopsPerSecond.toFixed(1)} GFLOP/s with a plain register-tiled f32 product of ${floors.gemmSize} x ${floors.gemmSize}.</p>
+<p>The adapter copies ${floors.copyGigabytesPerSecond.toFixed(1)} GB/s (${floors.copyMebibytes.toFixed(0)} MiB, read and written both counted) and computes ${floors.gemmGigaflopsPerSecond.toFixed(1)} GFLOP/s with a plain register-tiled f32 product of ${floors.gemmSize} x ${floors.gemmSize}. ${floors.replayDispatches} empty dispatches take ${floors.replayMilliseconds.toFixed(3)} ms of JavaScript.</p>
 <h2>Models</h2>${modelTable(models)}${contextPlot(models)}${speedTable(models)}
 <h2>Kernels</h2>${kernelTable(kernels)}
 </body></html>

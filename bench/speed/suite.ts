@@ -32,6 +32,10 @@ export interface SuiteResult {
   models: ModelSpeed[];
 }
 
+/** Browsers keep the description to themselves. */
+export const adapterName = ({ description, vendor, architecture }: SuiteResult['adapter']): string =>
+  description || `${vendor} ${architecture}`.trim() || 'unknown adapter';
+
 /** More rows are computed in tiles, where bytes are no limit. */
 const MOST_MATVEC_ROWS = 8;
 
@@ -52,7 +56,7 @@ export async function runSuite(
   try {
     floors = await measureFloors(context);
     onLine(
-      `${adapter.description}: copy ${floors.copyGigabytesPerSecond.toFixed(1)} GB/s, plain f32 GEMM ${floors.gemmGigaflopsPerSecond.toFixed(1)} GFLOP/s`,
+      `${adapterName(adapter)}: copy ${floors.copyGigabytesPerSecond.toFixed(1)} GB/s, plain f32 GEMM ${floors.gemmGigaflopsPerSecond.toFixed(1)} GFLOP/s, ${floors.replayDispatches} empty dispatches ${floors.replayMilliseconds.toFixed(3)} ms of JavaScript`,
     );
     for (const shape of matricesOf(SHAPES[options.kernelShape])) {
       for (const format of options.kernelFormats) {
@@ -95,7 +99,7 @@ export function modelLines(m: ModelSpeed): string[] {
   const { perToken } = m;
   return [
     `${m.shape} ${m.weights}: load ${m.loadSeconds.toFixed(1)} s, compile ${m.compileSeconds.toFixed(1)} s; weights ${mebibytes(m.weightBytes)}, KV ${mebibytes(m.kvBytes)}, peak ${mebibytes(m.peakBytes)} (${mebibytes(m.peakBytes - m.weightBytes - m.kvBytes)} above both)`,
-    `  a token: ${perToken.dispatches} dispatches, ${perToken.submits} submit, ${perToken.readbacks} readback of ${perToken.readbackBytes} bytes, ${mebibytes(perToken.weightBytes)} of weights, ${perToken.hostMilliseconds.toFixed(3)} ms of JavaScript; sampled at ${percent(m.sampledOverGreedy).trim()} of greedy speed`,
+    `  a token: ${perToken.dispatches} dispatches, ${perToken.submits} submit, ${perToken.readbacks} readback of ${perToken.readbackBytes} bytes, ${m.pipelines} pipelines, ${mebibytes(perToken.weightBytes)} of weights, ${perToken.hostMilliseconds.toFixed(3)} ms of JavaScript; sampled at ${percent(m.sampledOverGreedy).trim()} of greedy speed`,
     ...m.contexts.map(
       (c) =>
         `  ${String(c.context).padStart(5)} tokens: prefill ${c.prefillTokensPerSecond.toFixed(1).padStart(8)} tokens/s, first token ${c.timeToFirstToken.toFixed(0).padStart(6)} ms, decode ${c.decodeTokensPerSecond.toFixed(2).padStart(8)} tokens/s`,

@@ -1,6 +1,6 @@
 /**
  * Thousands of hostile safetensors headers and indexes: each is read as what it says, or refused with a typed error, soon,
- * within bounded memory, and without a trace in any prototype. (Hostile configs: test/engine/hostile-configs.test.ts.)
+ * within bounded memory, and without a trace in any prototype. (Hostile configs: test/engine/hostile-configs.long.test.ts.)
  */
 import fc from 'fast-check';
 import { afterEach, describe, expect, test } from 'vitest';
