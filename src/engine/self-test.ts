@@ -47,25 +47,36 @@ export async function selfTest(
     const again: HotCase[] = [];
     for (const c of chosen) {
       signal?.throwIfAborted();
-      const label = variantLabel(c.ops[0]!, c.variant);
-      if (wrong.has(label)) {
-        again.push(c);
-        continue;
-      }
-      const fault = await tryVariant(gpu, weights, table, c, c.variant, signal);
-      if (fault === undefined) continue;
-      wrong.add(label);
-      again.push(c);
-      console.warn(
-        `shaderloom: kernel ${label} does not work on ${gpu.info.description || gpu.info.vendor} and is not used (${nameOf(c.ops[0]!)}: ${fault}). Please report this.`,
-      );
+      const isKnown = wrong.has(variantLabel(c.ops[0]!, c.variant));
+      if (isKnown || !(await isRight(gpu, weights, table, c, c.variant, wrong, signal))) again.push(c);
     }
     chosen = again.map((c) => ({ ...c, variant: choose(gpu, table, c, forced, findings) }));
   }
 }
 
+/** Tries a variant on a case. When it is wrong it is added to `wrong`, with a warning. */
+export async function isRight(
+  gpu: GpuContext,
+  weights: GpuWeights,
+  table: KernelTable,
+  hotCase: HotCase,
+  variant: KernelVariant,
+  wrong: Set<string>,
+  signal?: AbortSignal,
+): Promise<boolean> {
+  const fault = await tryVariant(gpu, weights, table, hotCase, variant, signal);
+  if (fault === undefined) return true;
+  const op = hotCase.ops[0]!;
+  const label = variantLabel(op, variant);
+  wrong.add(label);
+  console.warn(
+    `shaderloom: kernel ${label} does not work on ${adapterKey(gpu.info)} and is not used (${nameOf(op)}: ${fault}). Please report this.`,
+  );
+  return false;
+}
+
 /** What is wrong with a variant on a case; undefined: nothing. */
-export async function tryVariant(
+async function tryVariant(
   gpu: GpuContext,
   weights: GpuWeights,
   table: KernelTable,

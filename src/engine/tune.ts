@@ -10,7 +10,7 @@ import { weightBytes } from '../graph/plan.ts';
 import type { GpuWeights } from '../weights/upload.ts';
 import { buildSources, variantLabel } from './program.ts';
 import { createSampleRun, type HotCase, keyOf } from './sample-run.ts';
-import { adapterKey, tryVariant } from './self-test.ts';
+import { adapterKey, isRight } from './self-test.ts';
 import { openTuningStore, type TuningStore } from './tuning-store.ts';
 
 /** Milliseconds for everything. */
@@ -57,12 +57,10 @@ export async function tune(
     if (candidates.length < 2) continue;
     const key = storeKey(gpu, c.key, candidates);
     const stored = await store.get(key);
-    if (stored !== undefined && candidates.some(({ variant }) => variant.name === stored)) {
-      // Elsewhere it may have been right: here it must be tried again.
-      const { variant } = candidates.find(({ variant }) => variant.name === stored)!;
-      const fault = await tryVariant(gpu, weights, table, c, variant, signal);
-      if (fault === undefined) best.set(c.key, stored);
-      else wrong.add(variantLabel(op, variant));
+    const known = candidates.find(({ variant }) => variant.name === stored)?.variant;
+    if (known) {
+      // It was right once; drivers change.
+      if (await isRight(gpu, weights, table, c, known, wrong, signal)) best.set(c.key, known.name);
       continue;
     }
     const found = await fastestOf(gpu, weights, table, c, candidates, wrong, deadline, signal);
@@ -129,11 +127,7 @@ async function fastestOf(
   for (const [i, { variant }] of candidates.entries()) {
     signal?.throwIfAborted();
     if (isLate()) return { winner: winner?.name, isComplete: false };
-    const fault = await tryVariant(gpu, weights, table, hotCase, variant, signal);
-    if (fault !== undefined) {
-      wrong.add(variantLabel(op, variant));
-      continue;
-    }
+    if (!(await isRight(gpu, weights, table, hotCase, variant, wrong, signal))) continue;
     const time = await timeVariant(gpu, weights, table, repeated, variant, isLate, signal);
     if (time === undefined) return { winner: winner?.name, isComplete: false };
     // The first is what would be used anyway.

@@ -19,7 +19,10 @@ afterAll(() => {
   warnings.mockRestore();
 });
 
-/** The first variant of a kind that takes an op, with one of its files changed, under a name of its own before all others. */
+/** Of `linear` those that a model uses unless told otherwise: the others would only take long to compile. */
+const isUsual = ({ name }: KernelVariant): boolean => !/^matvec-(waves|\dx|subgroups-)/.test(name);
+
+/** The variants of a kind with their files changed, under names of their own, before all others. */
 function withBroken(kind: OpKind, break_: (text: string) => string, keepOthers = true): KernelTable {
   const variants = kernels[kind] as readonly KernelVariant[];
   const change = (source: KernelSource): KernelSource => ({
@@ -27,7 +30,7 @@ function withBroken(kind: OpKind, break_: (text: string) => string, keepOthers =
     body: { ...source.body, text: break_(source.body.text) },
     parts: source.parts?.map((part) => ({ ...part, text: break_(part.text) })),
   });
-  const broken = variants.map(
+  const broken = variants.filter(isUsual).map(
     (variant): KernelVariant => ({
       ...variant,
       name: `broken-${variant.name}`,
@@ -59,7 +62,7 @@ const FAULTS: readonly { model: string; kind: OpKind; from: string | RegExp; to:
     to: 'let column = n ^ 4u;',
   },
   { model: 'tiny-qwen3', kind: 'attend', from: 'sum *= shrink;', to: '' },
-  { model: 'tiny-qwen3', kind: 'attendSplit', from: 'part *= floats[at]', to: 'part *= 1.01' },
+  { model: 'tiny-qwen3', kind: 'attendSplit', from: 'part = floats[at]', to: 'part = 1.01 * floats[at]' },
   { model: 'tiny-deepseek-v3', kind: 'expertLinear', from: 'slot * x_slot_stride', to: '0u' },
 ];
 
@@ -111,12 +114,10 @@ describe('a kernel that computes wrong values', () => {
   });
 
   it('does not exist among those of this device', async () => {
-    for (const name of ['tiny-qwen3', 'tiny-deepseek-v3']) {
-      const { gpu, weights, plans } = await load(name);
-      const wrong = new Set<string>();
-      await selfTest(gpu, weights, kernels, hotCases(Object.values(plans)), wrong);
-      expect([...wrong], warnings.mock.calls.join('\n')).toEqual([]);
-    }
+    const { gpu, weights, plans } = await load('tiny-deepseek-v3');
+    const wrong = new Set<string>();
+    await selfTest(gpu, weights, kernels, hotCases(Object.values(plans)), wrong);
+    expect([...wrong], warnings.mock.calls.join('\n')).toEqual([]);
   });
 });
 

@@ -33,20 +33,21 @@ it('measures every product of a token, keeps what it found, and does not measure
   const { gpu, weights } = model;
   const table = only('matvec', 'matvec-4x32');
   const kept = new Map<string, string>();
+  const some = decoding().slice(0, 3);
   const before = buffers();
-  const fastest = await tune(gpu, weights, table, decoding(), new Set(), {
+  const fastest = await tune(gpu, weights, table, some, new Set(), {
     budget: 60_000,
     store: storeIn(kept),
   });
-  const chosen = decoding().map(({ ops }) => fastest(ops[0]!));
+  const chosen = some.map(({ ops }) => fastest(ops[0]!));
   for (const name of chosen) expect(['matvec', 'matvec-4x32']).toContain(name);
   expect(kept.size).toBe(chosen.length);
   expect(buffers()).toBe(before);
-  const other = new Map([...kept].map(([key, name]) => [key, name === 'matvec' ? 'matvec-4x32' : 'matvec']));
-  const began = performance.now();
-  const again = await tune(gpu, weights, table, decoding(), new Set(), { budget: 0, store: storeIn(other) });
-  expect(decoding().map(({ ops }) => again(ops[0]!))).toEqual([...other.values()]);
-  expect(performance.now() - began).toBeLessThan(5000);
+  for (const name of ['matvec', 'matvec-4x32']) {
+    const stored = new Map([...kept.keys()].map((key) => [key, name]));
+    const again = await tune(gpu, weights, table, some, new Set(), { budget: 0, store: storeIn(stored) });
+    expect(some.map(({ ops }) => again(ops[0]!))).toEqual(some.map(() => name));
+  }
 });
 
 it('never takes a kernel that computes wrong values, however fast it is or whoever has stored it', async () => {
@@ -55,7 +56,11 @@ it('never takes a kernel that computes wrong values, however fast it is or whoev
   const idle: KernelVariant<'linear'> = {
     ...matvec,
     name: 'idle',
-    build: (op, context) => ({ ...matvec.build(op, context), grid: () => [1, 1, 1] }),
+    build: (op, context) => ({
+      ...matvec.build(op, context),
+      consts: { ...matvec.build(op, context).consts, idle: true },
+      grid: () => [1, 1, 1],
+    }),
   };
   const table: KernelTable = { ...kernels, linear: [matvec, idle] };
   const warn = vi.spyOn(console, 'warn').mockImplementation(() => {});
