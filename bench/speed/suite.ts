@@ -1,7 +1,7 @@
 /** @file Everything that `npm run bench` measures of the library, in Node or in a page. Gives plain data; prints and draws nothing. */
 import { openDevice } from '../../src/gpu/device.ts';
 import { type Floors, measureFloors } from './floors.ts';
-import { type KERNEL_FORMATS, type KernelSpeed, matricesOf, measureLinear } from './kernels.ts';
+import { type KERNEL_FORMATS, type KernelSpeed, matricesOf, measureLinear, variantsOf } from './kernels.ts';
 import { type ModelSpeed, measureModel } from './model.ts';
 import { SHAPES, type ShapeName } from './shapes.ts';
 
@@ -18,6 +18,8 @@ export interface SuiteOptions {
   kernelFormats: readonly (keyof typeof KERNEL_FORMATS)[];
   /** Rows of a matvec, of speculation's steps, and of a prefill's tile. */
   kernelRows: readonly number[];
+  /** Of products with one row every variant that the device can run, so that tuning can be judged; else the one in use. */
+  everyVariant: boolean;
   /** Bytes of weights that a kernel measurement reads. */
   kernelBytes: number;
 }
@@ -62,12 +64,18 @@ export async function runSuite(
       for (const format of options.kernelFormats) {
         for (const rows of options.kernelRows) {
           const leastBytes = rows > MOST_MATVEC_ROWS ? 1 : options.kernelBytes;
-          const speed = await measureLinear(context, floors, shape, format, rows, {
-            leastBytes,
-            runs: options.runs,
-          });
-          kernels.push(speed);
-          onLine(kernelLine(speed));
+          const isCompared = options.everyVariant && rows === 1;
+          const variants = isCompared ? variantsOf(context, shape, format, rows) : [undefined];
+          for (const variant of variants) {
+            const { runs } = options;
+            const speed = await measureLinear(context, floors, shape, format, rows, {
+              leastBytes,
+              runs,
+              variant,
+            });
+            kernels.push(speed);
+            onLine(kernelLine(speed));
+          }
         }
       }
     }
