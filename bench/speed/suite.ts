@@ -97,7 +97,7 @@ const percent = (share: number): string => `${(100 * share).toFixed(1)} %`.padSt
 
 export function kernelLine(k: KernelSpeed): string {
   return (
-    `${k.kernel.padEnd(34)}${k.format.padEnd(6)}${k.matrix.padEnd(16)}${String(k.rows).padStart(4)} rows${k.milliseconds.toFixed(3).padStart(10)} ms` +
+    `${k.kernel.padEnd(38)}${k.format.padEnd(6)}${k.matrix.padEnd(16)}${String(k.rows).padStart(4)} rows${k.milliseconds.toFixed(3).padStart(10)} ms` +
     `${k.gigabytesPerSecond.toFixed(1).padStart(9)} GB/s${percent(k.ofCopy)} of copy${k.gigaflopsPerSecond.toFixed(1).padStart(10)} GFLOP/s${percent(k.ofGemm)} of GEMM`
   );
 }

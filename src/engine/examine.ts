@@ -39,7 +39,7 @@ export async function examine(
   if (tests) await selfTest(gpu, weights, table, hotCases(used), wrong, { forced, signal });
   const decoding = hotCases(used.filter((plan) => plan === decode || plan === plans.verify));
   let findings: Findings = { wrong };
-  if (tunes) {
+  if (tunes && !forced?.linear) {
     onTune();
     findings = { wrong, fastest: await tune(gpu, weights, table, decoding, wrong, { signal }) };
   }
