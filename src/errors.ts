@@ -29,6 +29,11 @@ export class ShaderCompileError extends ShaderloomError {
   override name = 'ShaderCompileError';
 }
 
+/** Every kernel for an op computes wrong values on this device, or does not compile there: a fault of its driver. */
+export class DeviceFaultError extends ShaderloomError {
+  override name = 'DeviceFaultError';
+}
+
 /** The architecture string of config.json belongs to no family here. */
 export class UnknownArchitectureError extends ShaderloomError {
   override name = 'UnknownArchitectureError';

@@ -6,7 +6,15 @@ import { kernels } from '../../kernels/index.ts';
 import { createExecutor } from '../../src/engine/executor.ts';
 import type { GpuContext } from '../../src/gpu/device.ts';
 import { splitRows, type WeightPart } from '../../src/gpu/kernel.ts';
-import { createGraph, createTensor, type Weight, type WeightFormat, Weights } from '../../src/graph/graph.ts';
+import {
+  createGraph,
+  createTensor,
+  type Graph,
+  type LinearOp,
+  type Weight,
+  type WeightFormat,
+  Weights,
+} from '../../src/graph/graph.ts';
 import { linear } from '../../src/graph/ops.ts';
 import { planGraph, weightBytes } from '../../src/graph/plan.ts';
 import { convertedFormats } from '../../src/weights/convert.ts';
@@ -92,26 +100,54 @@ function randomWeights(gpu: GpuContext, weights: Iterable<Weight>): GpuWeights {
   };
 }
 
-/** @param leastBytes of weights that one measurement reads, more than any cache has */
+/** The products of one measurement: as many matrices of a shape as hold `leastBytes`. */
+function recordLinears(
+  shape: MatrixShape,
+  format: WeightFormat,
+  rows: number,
+  leastBytes: number,
+): { graph: Graph; each: number; count: number } {
+  const graph = createGraph(() => format);
+  const w = new Weights(graph);
+  const x = createTensor(graph, [rows, shape.cols]);
+  const each = weightBytes(w.matrix(['m0'], [shape.weightRows], shape.cols));
+  const count = Math.max(1, Math.ceil(leastBytes / each));
+  for (let i = 0; i < count; i++) linear(x, w.matrix([`m${i}`], [shape.weightRows], shape.cols));
+  return { graph, each, count };
+}
+
+/** Names of the variants that can compute a product on a device, the one in use first; tiles of few rows are no candidates. */
+export function variantsOf(
+  gpu: GpuContext,
+  shape: MatrixShape,
+  format: keyof typeof KERNEL_FORMATS,
+  rows: number,
+): string[] {
+  const op = recordLinears(shape, KERNEL_FORMATS[format], rows, 1).graph.ops[0] as LinearOp;
+  const able = kernels.linear.filter((v) => v.when(op, gpu.traits)).map(({ name }) => name);
+  const matvecs = able.filter((name) => name.startsWith('matvec'));
+  return matvecs.length > 0 ? matvecs : able;
+}
+
+/**
+ * @param leastBytes of weights that one measurement reads, more than any cache has
+ * @param variant of the kernel; undefined: the one in use
+ */
 export async function measureLinear(
   gpu: GpuContext,
   floors: Floors,
   shape: MatrixShape,
   formatName: keyof typeof KERNEL_FORMATS,
   rows: number,
-  { leastBytes, runs }: { leastBytes: number; runs: number },
+  { leastBytes, runs, variant }: { leastBytes: number; runs: number; variant?: string | undefined },
 ): Promise<KernelSpeed> {
-  const graph = createGraph(() => KERNEL_FORMATS[formatName]);
-  const w = new Weights(graph);
-  const x = createTensor(graph, [rows, shape.cols]);
-  const first = w.matrix(['m0'], [shape.weightRows], shape.cols);
-  const each = weightBytes(first);
-  const count = Math.max(1, Math.ceil(leastBytes / each));
-  for (let i = 0; i < count; i++) linear(x, w.matrix([`m${i}`], [shape.weightRows], shape.cols));
+  const { graph, each, count } = recordLinears(shape, KERNEL_FORMATS[formatName], rows, leastBytes);
   const weights = randomWeights(gpu, graph.weights.values());
   try {
     const plans = { it: planGraph(graph) };
-    const executor = await createExecutor(gpu, weights, plans, kernels);
+    const executor = await createExecutor(gpu, weights, plans, kernels, {
+      ...(variant && { forced: { linear: variant } }),
+    });
     try {
       const milliseconds =
         (await timeOnGpu(gpu, runs, () => executor.submit('it', { rows, position: 0 }))) / count;

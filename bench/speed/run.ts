@@ -1,5 +1,5 @@
 /**
- * @file `npm run bench [-- --node] [--shapes S,M] [--weights int4,bf16] [--full] [--out FILE]`: kernels as fractions of what the adapter can do, and
+ * @file `npm run bench [-- --node] [--shapes S,M] [--weights int4,bf16] [--full] [--variants] [--out FILE]`: kernels as fractions of what the adapter can do, and
  * whole models with random weights, in Chrome or in Node. With `--peers`: whole models beside other libraries instead. Writes a JSON, and
  * beside it a report for reading.
  */
@@ -21,6 +21,8 @@ const { values } = parseArgs({
     peers: { type: 'boolean', default: false },
     /** For a real GPU: published sizes, all contexts. Without it, what a software adapter does in minutes. */
     full: { type: 'boolean', default: false },
+    /** Every variant of a product with one row; `full` has them always. */
+    variants: { type: 'boolean', default: false },
     shapes: { type: 'string' },
     weights: { type: 'string' },
     contexts: { type: 'string' },
@@ -46,6 +48,7 @@ const options: SuiteOptions = {
   runs: Number(values.runs),
   kernelFormats: values.full ? ['bf16', 'f16', 'fp8', 'int8', 'int4'] : ['bf16', 'int4'],
   kernelRows: values.full ? [1, 2, 4, 8, 512] : [1, 4, 128],
+  everyVariant: values.full || values.variants,
   kernelBytes: (values.full ? 512 : 8) * 2 ** 20,
 };
 const onLine = (line: string): void => console.log(line);

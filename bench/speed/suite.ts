@@ -1,7 +1,7 @@
 /** @file Everything that `npm run bench` measures of the library, in Node or in a page. Gives plain data; prints and draws nothing. */
 import { openDevice } from '../../src/gpu/device.ts';
 import { type Floors, measureFloors } from './floors.ts';
-import { type KERNEL_FORMATS, type KernelSpeed, matricesOf, measureLinear } from './kernels.ts';
+import { type KERNEL_FORMATS, type KernelSpeed, matricesOf, measureLinear, variantsOf } from './kernels.ts';
 import { type ModelSpeed, measureModel } from './model.ts';
 import { SHAPES, type ShapeName } from './shapes.ts';
 
@@ -18,6 +18,8 @@ export interface SuiteOptions {
   kernelFormats: readonly (keyof typeof KERNEL_FORMATS)[];
   /** Rows of a matvec, of speculation's steps, and of a prefill's tile. */
   kernelRows: readonly number[];
+  /** Of products with one row every variant that the device can run, so that tuning can be judged; else the one in use. */
+  everyVariant: boolean;
   /** Bytes of weights that a kernel measurement reads. */
   kernelBytes: number;
 }
@@ -62,12 +64,18 @@ export async function runSuite(
       for (const format of options.kernelFormats) {
         for (const rows of options.kernelRows) {
           const leastBytes = rows > MOST_MATVEC_ROWS ? 1 : options.kernelBytes;
-          const speed = await measureLinear(context, floors, shape, format, rows, {
-            leastBytes,
-            runs: options.runs,
-          });
-          kernels.push(speed);
-          onLine(kernelLine(speed));
+          const isCompared = options.everyVariant && rows === 1;
+          const variants = isCompared ? variantsOf(context, shape, format, rows) : [undefined];
+          for (const variant of variants) {
+            const { runs } = options;
+            const speed = await measureLinear(context, floors, shape, format, rows, {
+              leastBytes,
+              runs,
+              variant,
+            });
+            kernels.push(speed);
+            onLine(kernelLine(speed));
+          }
         }
       }
     }
@@ -89,7 +97,7 @@ const percent = (share: number): string => `${(100 * share).toFixed(1)} %`.padSt
 
 export function kernelLine(k: KernelSpeed): string {
   return (
-    `${k.kernel.padEnd(34)}${k.format.padEnd(6)}${k.matrix.padEnd(16)}${String(k.rows).padStart(4)} rows${k.milliseconds.toFixed(3).padStart(10)} ms` +
+    `${k.kernel.padEnd(38)}${k.format.padEnd(6)}${k.matrix.padEnd(16)}${String(k.rows).padStart(4)} rows${k.milliseconds.toFixed(3).padStart(10)} ms` +
     `${k.gigabytesPerSecond.toFixed(1).padStart(9)} GB/s${percent(k.ofCopy)} of copy${k.gigaflopsPerSecond.toFixed(1).padStart(10)} GFLOP/s${percent(k.ofGemm)} of GEMM`
   );
 }

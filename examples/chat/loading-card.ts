@@ -69,6 +69,8 @@ function describe({
     case 'compile':
     case 'ready':
       return 'Compiling kernels for this GPU';
+    case 'tune':
+      return 'Finding the fastest kernels for this GPU';
     default:
       return phase satisfies never;
   }

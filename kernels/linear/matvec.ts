@@ -1,5 +1,6 @@
-/** @file `linear` for few rows of x: every weight is read once, by workgroups that each take four weight rows. */
+/** @file `linear` for few rows of x: every weight is read once, by teams of lanes that each take four weight rows. */
 import {
+  type Const,
   type DeviceTraits,
   f32,
   type KernelSource,
@@ -10,22 +11,35 @@ import {
 } from '../../src/gpu/kernel.ts';
 import type { LinearOp, WgslFile } from '../../src/graph/graph.ts';
 import { foldGrid } from '../lib/grid.ts';
-import { reduceSubgroups, reduceWorkgroup } from '../lib/reduce.ts';
+import { reduceSubgroups, reduceTeams, reduceWorkgroup } from '../lib/reduce.ts';
 import { epilogue, epilogueParts } from './epilogue.ts';
 import matvecText from './matvec.wgsl?raw';
+import sumsText from './matvec-sums.wgsl?raw';
+import wavesText from './matvec-waves.wgsl?raw';
 import { linearProduct, matrixFile, type Product } from './product.ts';
 
 const body = wgslFile('kernels/linear/matvec.wgsl', matvecText);
+const wavesBody = wgslFile('kernels/linear/matvec-waves.wgsl', wavesText);
+const sumsFile = wgslFile('kernels/linear/matvec-sums.wgsl', sumsText);
 
 /** Rows of x whose sums a lane can hold in registers. `fuse` folds norms up to the same number. */
 export const MAX_MATVEC_ROWS = 8;
-/** Rows of a matrix that a workgroup takes. */
+/** Rows of a matrix that a team of lanes takes. */
 export const GROUP_ROWS = 4;
 /** Enough workgroups to fill any GPU with 64 lanes each; below, more lanes per workgroup keep more loads in flight. */
 const MANY_GROUPS = 512;
+/** Lanes of a workgroup whose subgroups work alone. */
+const WAVE_LANES = 128;
+/** Groups of four rows that such a subgroup takes at least, where a workgroup has prepared x for them. */
+const STAGED_QUADS = 4;
 
 const hasFewRows = (op: LinearOp): boolean => op.inputs.x.shape[0]! <= MAX_MATVEC_ROWS;
 
+/**
+ * The first two are right for most matrices. What else wins hangs on the GPU and the matrix: few lanes for each row where rows
+ * are short, many where rows are long and few, no barriers where those are dear. `tune` measures, and whoever fails the
+ * self-test is replaced by the next.
+ */
 export const matvecVariants: readonly KernelVariant<'linear'>[] = [
   {
     name: 'matvec-subgroups',
@@ -37,43 +51,140 @@ export const matvecVariants: readonly KernelVariant<'linear'>[] = [
     when: (op) => hasFewRows(op),
     build: (op, { device, part }) => matvec(linearProduct(op, part), device),
   },
+  {
+    name: 'matvec-waves',
+    when: (op, device) => device.subgroups && hasFewRows(op),
+    build: (op, { device, part }) => waves(linearProduct(op, part), device, false),
+  },
+  {
+    name: 'matvec-waves-staged',
+    when: (op, device) => device.subgroups && hasFewRows(op) && stages(op, device),
+    build: (op, { device, part }) => waves(linearProduct(op, part), device, true),
+  },
+  ...[32, 256].map(
+    (lanes): KernelVariant<'linear'> => ({
+      name: `matvec-subgroups-${lanes}`,
+      when: (op, device) => device.subgroups && hasFewRows(op) && fits(op, device, lanes),
+      build: (op, { device, part }) => matvecSubgroups(linearProduct(op, part), device, lanes),
+    }),
+  ),
+  ...(
+    [
+      [1, 32],
+      [1, 256],
+      [4, 16],
+      [4, 32],
+    ] as const
+  ).map(
+    ([teams, lanes]): KernelVariant<'linear'> => ({
+      name: `matvec-${teams}x${lanes}`,
+      when: (op, device) => hasFewRows(op) && fits(op, device, teams * lanes),
+      build: (op, { device, part }) =>
+        matvec(linearProduct(op, part), device, {
+          reduce: teams === 1 ? reduceWorkgroup : reduceTeams,
+          teams,
+          lanes,
+        }),
+    }),
+  ),
 ];
 
 /** The kernel for devices with subgroups. */
-export const matvecSubgroups = (product: Product, device: DeviceTraits): KernelSource => ({
-  ...matvec(product, device, reduceSubgroups),
+export const matvecSubgroups = (product: Product, device: DeviceTraits, lanes?: number): KernelSource => ({
+  ...matvec(product, device, { reduce: reduceSubgroups, lanes }),
   enables: ['subgroups'],
 });
 
-/** A workgroup for every GROUP_ROWS rows of every matrix; at most MAX_MATVEC_ROWS rows of x go through one. */
+interface MatvecShape {
+  readonly reduce?: WgslFile;
+  /** Teams of a workgroup, more than one only with reduceTeams. */
+  readonly teams?: number;
+  /** Of a team. Default: by the matrix. */
+  readonly lanes?: number | undefined;
+}
+
+/** A team for every GROUP_ROWS rows of every matrix; at most MAX_MATVEC_ROWS rows of x go through one. */
 export function matvec(
   product: Product,
   device: DeviceTraits,
-  reduce: WgslFile = reduceWorkgroup,
+  { reduce = reduceWorkgroup, teams = 1, lanes }: MatvecShape = {},
+): KernelSource {
+  const { weight, matrixRows } = product;
+  const numGroups = Math.ceil(matrixRows / GROUP_ROWS) * product.numMatrices({ rows: product.x.shape[0]! });
+  const rowBlocks = Math.ceil(weight.cols / weight.format.blockSize);
+  const teamLanes = lanes ?? lanesFor(rowBlocks, numGroups, sumsOf(product));
+  return matvecSource(product, device, {
+    body,
+    reduce: [reduce],
+    groupRows: GROUP_ROWS * teams,
+    isStaged: false,
+    consts: { num_teams: teams, team_lanes: teamLanes, num_lanes: teams * teamLanes },
+  });
+}
+
+/** A subgroup for every GROUP_ROWS rows; staged: for several, one after the other. */
+function waves(product: Product, device: DeviceTraits, isStaged: boolean): KernelSource {
+  const numQuads = (isStaged ? STAGED_QUADS : 1) * Math.ceil(WAVE_LANES / device.subgroupMinSize);
+  const leastWaves = Math.max(1, Math.floor(WAVE_LANES / device.subgroupMaxSize));
+  return {
+    ...matvecSource(product, device, {
+      body: wavesBody,
+      reduce: [],
+      groupRows: GROUP_ROWS * numQuads,
+      isStaged,
+      consts: {
+        num_lanes: WAVE_LANES,
+        num_quads: numQuads,
+        quad_rounds: Math.ceil(numQuads / leastWaves),
+      },
+    }),
+    enables: ['subgroups'],
+  };
+}
+
+/** Sums that a lane keeps. */
+const sumsOf = ({ norm, numRows }: Pick<Product, 'norm' | 'numRows'>): number =>
+  numRows * (norm ? GROUP_ROWS + 1 : GROUP_ROWS);
+
+function matvecSource(
+  product: Product,
+  device: DeviceTraits,
+  shape: {
+    body: WgslFile;
+    reduce: readonly WgslFile[];
+    groupRows: number;
+    isStaged: boolean;
+    consts: Record<string, Const>;
+  },
 ): KernelSource {
   const { x, weight, norm, numRows, matrixRows } = product;
-  const matrixGroups = Math.ceil(matrixRows / GROUP_ROWS);
-  const numGroups = matrixGroups * product.numMatrices({ rows: x.shape[0]! });
-  const rowBlocks = Math.ceil(weight.cols / weight.format.blockSize);
-  const numSums = numRows * (norm ? GROUP_ROWS + 1 : GROUP_ROWS);
+  const matrixGroups = Math.ceil(matrixRows / shape.groupRows);
   const end = epilogue(product.ending);
   return {
-    body,
-    parts: [weight.format.fragment, reduce, ...epilogueParts, matrixFile, ...product.matrixParts],
+    body: shape.body,
+    parts: [
+      weight.format.fragment,
+      ...shape.reduce,
+      ...epilogueParts,
+      matrixFile,
+      ...product.matrixParts,
+      sumsFile,
+    ],
     flags: {
       ...end.flags,
       norm: norm !== undefined,
       ragged: weight.cols % weight.format.blockSize !== 0,
+      staged: shape.isStaged,
     },
     consts: {
       ...end.consts,
       ...product.consts,
+      ...shape.consts,
       matrix_rows: matrixRows,
       num_rows: numRows,
-      num_lanes: lanesFor(rowBlocks, numGroups, numSums),
-      num_sums: numSums,
+      num_sums: shape.isStaged ? GROUP_ROWS * numRows : sumsOf(product),
       x_stride: x.rowStride / 4,
-      weight_row_blocks: rowBlocks,
+      weight_row_blocks: Math.ceil(weight.cols / weight.format.blockSize),
       cols: weight.cols,
       grid_width: device.maxGridSize,
       eps: f32(product.eps),
@@ -88,6 +199,20 @@ export function matvec(
     },
     grid: (step) => foldGrid(matrixGroups * product.numMatrices(step), device.maxGridSize),
   };
+}
+
+/** Whether so many lanes are allowed and have room to add up. */
+function fits({ inputs: { x }, weights: { norm } }: LinearOp, device: DeviceTraits, lanes: number): boolean {
+  const numSums = sumsOf({ norm, numRows: x.shape[0]! });
+  // Totals beside the sums of lanes.
+  return lanes <= device.maxWorkgroupInvocations && 4 * numSums * (lanes + 4) <= device.maxWorkgroupBytes;
+}
+
+/** Whether there is a norm to apply once for a workgroup, and room for what it gives. */
+function stages({ inputs: { x }, weights: { weight, norm } }: LinearOp, device: DeviceTraits): boolean {
+  const { blockSize } = weight.format;
+  const rowBytes = 4 * (Math.ceil(weight.cols / blockSize) * blockSize + WAVE_LANES);
+  return norm !== undefined && x.shape[0]! * rowBytes + 16 <= device.maxWorkgroupBytes;
 }
 
 /** Workgroup memory that every device has. */

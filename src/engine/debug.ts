@@ -3,7 +3,7 @@ import { InvalidInputError } from '../errors.ts';
 import type { DebugFlags } from './types.ts';
 
 const PRINTS = ['plan', 'wgsl'] as const;
-const SWITCHES = ['reuse', 'fuse', 'eager', 'profile', 'subgroups', 'f16'] as const;
+const SWITCHES = ['reuse', 'fuse', 'eager', 'profile', 'subgroups', 'f16', 'selfTest', 'tune'] as const;
 
 /** Reads the flags among other query parameters, which are left alone. @throws InvalidInputError for a value that no flag has. */
 export function parseDebugFlags(query: URLSearchParams): DebugFlags {

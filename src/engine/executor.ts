@@ -13,12 +13,14 @@ import {
   type BindGroups,
   createProgram,
   type Dispatch,
+  type Findings,
   type ForcedVariants,
   type Program,
 } from './program.ts';
 
 export interface ExecutorOptions {
   forced?: ForcedVariants;
+  findings?: Findings;
   signal?: AbortSignal;
   /** Submit op by op, so that an error names its op. */
   eager?: boolean;
@@ -70,7 +72,7 @@ export async function createExecutor<Name extends string>(
   weights: GpuWeights,
   plans: Readonly<{ [N in Name]?: Plan }>,
   table: KernelTable,
-  { forced, signal, eager = false, profile = false, borrow }: ExecutorOptions = {},
+  { forced, findings, signal, eager = false, profile = false, borrow }: ExecutorOptions = {},
 ): Promise<Executor<Name>> {
   const { device, buffers } = gpu;
   const owned: GPUBuffer[] = [];
@@ -108,7 +110,10 @@ export async function createExecutor<Name extends string>(
     const entries = await Promise.all(
       every.map(async ([name, plan]) => {
         const resources = { step: stepUniform, stepTensor: stepTensorOf(plan), weight: weights.buffer };
-        return [name, await createProgram(gpu, plan, table, resources, { forced, signal })] as const;
+        return [
+          name,
+          await createProgram(gpu, plan, table, resources, { forced, findings, signal }),
+        ] as const;
       }),
     );
     gpu.throwIfFaulty();

@@ -18,6 +18,7 @@ import { convertedFormats } from '../weights/convert.ts';
 import { checkpointResolver } from '../weights/resolve.ts';
 import type { FileExtent } from '../weights/source.ts';
 import { type UploadedWeights, uploadWeights } from '../weights/upload.ts';
+import type { Examined } from './examine.ts';
 import { everyWeight, type FitQuestion, fitError, type Variant } from './fit.ts';
 import { samplingDefaults, stopTokensOf } from './generation-config.ts';
 import { measureFit } from './measure-fit.ts';
@@ -139,22 +140,21 @@ export async function startModel(opened: OpenedModel, options: LoadOptions = {})
     if (!fit.fits) throw fitError(opened.spec.family.architectures[0]!, opened, answer);
     const variant = opened.variant(answer.chosen);
     const { spec, plans } = variant;
-    // Kernels compile while weights come in; one that does not compile ends that soon.
-    const failed = new AbortController();
-    const compiled = compileAhead(gpu, runnerPlans(plans, sessionOptions.speculate), kernels, sessionOptions);
-    compiled.catch((error: unknown) => failed.abort(error));
-    const loading = signal ? AbortSignal.any([signal, failed.signal]) : failed.signal;
+    // Kernels compile while weights come in.
+    const compiled = compileAhead(gpu, runnerPlans(plans, sessionOptions.speculate), kernels, debug.kernel);
     await checkpoint.source.prepare?.(fileExtents(checkpoint), {
-      signal: loading,
+      signal,
       onProgress: (progress) => report('download', progress),
     });
     const weights = await uploadWeights(gpu, checkpoint, everyWeight(plans), {
-      signal: loading,
+      signal,
       onProgress: (progress) => report('weights', progress),
     });
     report('compile');
     await compiled;
-    const session = await createSession(gpu, weights, spec, plans, sessionOptions);
+    const examined = await examineKernels(gpu, weights, plans, options, () => report('tune'));
+    const { findings } = examined;
+    const session = await createSession(gpu, weights, spec, plans, { ...sessionOptions, findings });
     report('ready');
     if (debug.print?.includes('plan')) console.info(printPlan(plans.decode));
     if (debug.print?.includes('wgsl')) console.info(session.kernelCode().join('\n'));
@@ -162,7 +162,7 @@ export async function startModel(opened: OpenedModel, options: LoadOptions = {})
       session,
       vocabSize: spec.config.vocabSize,
       stopTokens: stopTokensOf(checkpoint.config, checkpoint.generationConfig),
-      info: describe(gpu, opened, variant, weights),
+      info: describe(gpu, opened, variant, weights, examined),
       lost: gpu.lost,
       dispose() {
         session.dispose();
@@ -173,6 +173,22 @@ export async function startModel(opened: OpenedModel, options: LoadOptions = {})
     gpu.dispose();
     throw error;
   }
+}
+
+/** Whether kernels are right and which are fast is found out by code that only loads when it is wanted. */
+async function examineKernels(
+  gpu: GpuContext,
+  weights: UploadedWeights,
+  plans: Plans,
+  { debug = {}, signal }: LoadOptions,
+  onTune: () => void,
+): Promise<Partial<Examined>> {
+  const tests = debug.selfTest !== false;
+  // On a software adapter nothing is won, and time is dear.
+  const tunes = debug.tune ?? !gpu.info.isFallback;
+  if (!tests && !tunes) return {};
+  const { examine } = await import('./examine.ts');
+  return examine(gpu, weights, plans, { tests, tunes, forced: debug.kernel, signal, onTune });
 }
 
 /** Every file with tensors, whether they are needed now or with other options. */
@@ -187,6 +203,7 @@ function describe(
   { checkpoint, sessionOptions }: OpenedModel,
   { weights: format, spec, plans }: Variant,
   weights: UploadedWeights,
+  { findings, variants }: Partial<Examined>,
 ): ModelInfo {
   const { kvBytes, activationBytes } = runnerBytes(plans, sessionOptions, gpu.info);
   return {
@@ -202,6 +219,8 @@ function describe(
     dispatchesPerToken: plans.decode.graph.ops.length,
     samplingDefaults: samplingDefaults(checkpoint.generationConfig),
     adapter: gpu.info,
+    variants: variants ?? {},
+    wrongKernels: [...(findings?.wrong ?? [])],
     features: (['subgroups', 'f16'] as const).filter((f) => gpu.traits[f]),
   };
 }

@@ -58,17 +58,32 @@ export interface Program {
 /** Op kind -> name of the variant to use wherever its `when` holds. */
 export type ForcedVariants = Readonly<Record<string, string>>;
 
-/** The variant that computes an op on a device: the forced one, or the first whose `when` holds. */
+/** What has been found out about the kernels on this device. */
+export interface Findings {
+  /** Labels of variants that must not be used. */
+  readonly wrong: ReadonlySet<string>;
+  /** The name of the fastest variant for an op, where that was measured. */
+  fastest?(op: Op): string | undefined;
+}
+
+/** What a variant is called, of all ops: `linear:matvec`. */
+export const variantLabel = ({ kind }: Pick<Op, 'kind'>, { name }: Pick<KernelVariant, 'name'>): string =>
+  `${kind}:${name}`;
+
+/** The variant that computes an op on a device: the forced one, the fastest, or the first, of those whose `when` holds. */
 export function chooseVariant(
   table: KernelTable,
   op: Op,
   device: DeviceTraits,
   forced: ForcedVariants = {},
+  findings?: Findings,
 ): KernelVariant {
   const all = (table[op.kind] ?? []) as readonly KernelVariant[];
-  const variants = all.filter((v) => v.when(op, device));
+  const variants = all.filter((v) => v.when(op, device) && !findings?.wrong.has(variantLabel(op, v)));
   const name = forced[op.kind];
-  const chosen = variants.find((v) => v.name === name) ?? variants[0];
+  const named = (name: string | undefined): KernelVariant | undefined =>
+    variants.find((v) => v.name === name);
+  const chosen = named(name) ?? named(findings?.fastest?.(op)) ?? variants[0];
   if (!chosen)
     throw new ShaderloomError(
       `${op.scope}: no kernel computes ${op.kind} on this device; please report this with the model's name`,
@@ -92,24 +107,26 @@ export function buildSources(
   return parts.map((part) => ({ source: variant.build(op, { device, part }), part }));
 }
 
-/** Compiles what the programs of some plans will ask for. Needs no buffers, so it may run while weights stream in. */
+/**
+ * Compiles what the programs of some plans will ask for. Needs no buffers, so it may run while weights stream in. Never rejects: who
+ * uses a kernel that does not compile is told then.
+ */
 export async function compileAhead(
   gpu: GpuContext,
   plans: readonly Plan[],
   table: KernelTable,
-  { forced, signal }: { forced?: ForcedVariants; signal?: AbortSignal } = {},
+  forced: ForcedVariants | undefined,
 ): Promise<void> {
-  await Promise.all(
+  await Promise.allSettled(
     plans.flatMap((plan) =>
       plan.graph.ops.flatMap((op) => {
         const variant = chooseVariant(table, op, gpu.traits, forced);
         return buildSources(variant, op, gpu.traits).map(({ source }) =>
-          gpu.pipeline(source, `${op.kind}:${variant.name}`),
+          gpu.pipeline(source, variantLabel(op, variant)),
         );
       }),
     ),
   );
-  signal?.throwIfAborted();
 }
 
 interface BoundDispatch {
@@ -123,13 +140,13 @@ export async function createProgram(
   plan: Plan,
   table: KernelTable,
   resources: Resources,
-  { forced, signal }: { forced?: ForcedVariants; signal?: AbortSignal } = {},
+  { forced, findings, signal }: { forced?: ForcedVariants; findings?: Findings; signal?: AbortSignal } = {},
 ): Promise<Program> {
   const pending = plan.graph.ops.flatMap((op) => {
-    const variant = chooseVariant(table, op, gpu.traits, forced);
+    const variant = chooseVariant(table, op, gpu.traits, forced, findings);
     return buildSources(variant, op, gpu.traits).map(async ({ source, part }): Promise<BoundDispatch> => {
       signal?.throwIfAborted();
-      const label = `${op.kind}:${variant.name}`;
+      const label = variantLabel(op, variant);
       const { pipeline, layout, code } = await gpu.pipeline(source, label);
       const bindings = Object.values(source.bindings);
       const hasSession = bindings.some((b) => 'tensor' in b && baseOf(b.tensor).lifetime === 'session');

@@ -15,9 +15,10 @@ export interface LoadProgress {
   /**
    * `config`: small files and headers; `fit`: the GPU is asked for memory (a page that holds another model may release it now);
    * `download`: shards come into the store, if there is one and they are not there yet; `weights`: shards stream to the GPU;
-   * `compile`: kernels; `ready`.
+   * `compile`: kernels, and whether they compute rightly here; `tune`: which are the fastest, where that is not known yet (at most
+   * 3 seconds, not on software adapters); `ready`.
    */
-  phase: 'config' | 'fit' | 'download' | 'weights' | 'compile' | 'ready';
+  phase: 'config' | 'fit' | 'download' | 'weights' | 'compile' | 'tune' | 'ready';
   loadedBytes: number;
   totalBytes: number;
   loadedTensors: number;
@@ -43,6 +44,10 @@ export interface DebugFlags {
   /** Leave out a feature that the adapter has. */
   subgroups?: boolean;
   f16?: boolean;
+  /** False: kernels are not tried on known answers. */
+  selfTest?: boolean;
+  /** Whether variants of kernels are measured. Default: on GPUs, not on software adapters. */
+  tune?: boolean;
 }
 
 /**
@@ -244,6 +249,10 @@ export interface ModelInfo {
   /** What an answer is sampled with when an option is not given: generation_config.json, then the types' defaults. */
   samplingDefaults: SamplingDefaults;
   adapter: { vendor: string; architecture: string; description: string; isFallback: boolean };
+  /** Hot ops of a decoded token, and the kernel variant that computes each. Empty without self-test and tuning. */
+  variants: Readonly<Record<string, string>>;
+  /** Kernel variants (`linear:matvec`) that failed the self-test on this device and are not used. */
+  wrongKernels: readonly string[];
   /** GPU features in use: 'subgroups', 'f16'. */
   features: string[];
 }

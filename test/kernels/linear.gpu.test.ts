@@ -98,6 +98,8 @@ async function check(format: keyof typeof formats, c: Case, only?: string[]): Pr
 }
 
 const few = ['matvec-subgroups', 'matvec'];
+/** Those that measurements choose among: the same body in other shapes, so not every one with every format. */
+const shaped = variants.map((v) => v.name).filter((name) => name.startsWith('matvec') && !few.includes(name));
 const many = ['tile-small-f16', 'tile-small'];
 
 describe.for(Object.keys(formats) as (keyof typeof formats)[])('linear over %s weights', (format) => {
@@ -125,6 +127,24 @@ describe('linear', () => {
       { rows, stepRows: upTo(rows), cols: upTo(300), weightRows: upTo(40), norm: true },
       few,
     );
+  });
+
+  it('multiplies few rows in every shape of a workgroup', async () => {
+    const folded = { bias: true, norm: true, swiglu: true, residual: true };
+    await check('f32', { rows: 3, stepRows: 2, cols: 333, weightRows: 90, ...folded }, shaped);
+  });
+
+  it('multiplies one row in every shape of a workgroup', async () => {
+    const random = seededRandom(freshSeed());
+    const weightRows = 4 * (1 + Math.floor(random() * 60));
+    await check('int4', { rows: 1, cols: 2048, weightRows, norm: true }, ['matvec-waves-staged']);
+    await check('bf16', { rows: 1, cols: 2048, weightRows, residual: true }, shaped);
+  });
+
+  it('joins the parts of a weight in every shape of a workgroup', async () => {
+    const rowBytes = formats.bf16.sections[0]!.rowBytes(40);
+    const c = { rows: 2, cols: 40, weightRows: 270, norm: true, maxBindingBytes: 260 * rowBytes };
+    await check('bf16', c, ['matvec-waves-staged', 'matvec-4x16']);
   });
 
   it('multiplies many rows, with all that can be folded in', async () => {

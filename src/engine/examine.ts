@@ -1,0 +1,51 @@
+/** @file What a load finds out about the kernels on this device: that they are right, and which are the fastest. Loaded when needed. */
+import { kernels } from '../../kernels/index.ts';
+import type { GpuContext } from '../gpu/device.ts';
+import type { KernelTable } from '../gpu/kernel.ts';
+import type { Plan } from '../graph/plan.ts';
+import type { GpuWeights } from '../weights/upload.ts';
+import { chooseVariant, type Findings, type ForcedVariants } from './program.ts';
+import type { Plans } from './recording.ts';
+import { hotCases, nameOf } from './sample-run.ts';
+import { selfTest } from './self-test.ts';
+import { tune } from './tune.ts';
+
+export interface ExamineOptions {
+  tests: boolean;
+  tunes: boolean;
+  forced: ForcedVariants | undefined;
+  signal: AbortSignal | undefined;
+  onTune(): void;
+  table?: KernelTable;
+}
+
+export interface Examined {
+  readonly findings: Findings;
+  /** The hot ops of a decoded token, and the variant that computes each. */
+  readonly variants: Readonly<Record<string, string>>;
+}
+
+/** @throws DeviceFaultError when no kernel computes an op rightly */
+export async function examine(
+  gpu: GpuContext,
+  weights: GpuWeights,
+  plans: Plans,
+  { tests, tunes, forced, signal, onTune, table = kernels }: ExamineOptions,
+): Promise<Examined> {
+  const wrong = new Set<string>();
+  // A module that drafts has a step of its own for every token.
+  const { decode, ...others } = plans;
+  const used: readonly Plan[] = Object.values(plans.draft ? others : plans);
+  if (tests) await selfTest(gpu, weights, table, hotCases(used), wrong, { forced, signal });
+  const decoding = hotCases(used.filter((plan) => plan === decode || plan === plans.verify));
+  let findings: Findings = { wrong };
+  if (tunes && !forced?.linear) {
+    onTune();
+    findings = { wrong, fastest: await tune(gpu, weights, table, decoding, wrong, { signal }) };
+  }
+  const variants = decoding.map(({ ops: [op] }) => [
+    nameOf(op!),
+    chooseVariant(table, op!, gpu.traits, forced, findings).name,
+  ]);
+  return { findings, variants: Object.fromEntries(variants) };
+}

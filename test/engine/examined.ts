@@ -1,0 +1,28 @@
+/** @file A tiny model's weights on a device and its plans, for tests of what is found out about kernels there. */
+
+import { everyWeight } from '../../src/engine/fit.ts';
+import { openModel } from '../../src/engine/load.ts';
+import type { Plans } from '../../src/engine/recording.ts';
+import { type GpuContext, openDevice } from '../../src/gpu/device.ts';
+import type { GpuWeights } from '../../src/weights/upload.ts';
+import { uploadWeights } from '../../src/weights/upload.ts';
+import { fixtureFolders } from '../fixture-folders.ts';
+
+export interface TinyModel {
+  gpu: GpuContext;
+  weights: GpuWeights;
+  plans: Plans;
+}
+
+export async function tinyModel(name: string): Promise<TinyModel> {
+  const { source } = fixtureFolders('tinyModels').find((f) => f.name === name)!;
+  const opened = await openModel(source, { contextLength: 128, prefillRows: 40 });
+  const gpu = await openDevice();
+  try {
+    const weights = await uploadWeights(gpu, opened.checkpoint, everyWeight(opened.plans));
+    return { gpu, weights, plans: opened.plans };
+  } catch (error) {
+    gpu.dispose();
+    throw error;
+  }
+}
