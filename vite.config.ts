@@ -87,6 +87,7 @@ const inBrowser = { ...gpuTest, sequence: { groupOrder: 1 } };
 const longInPages = [
   'test/engine/tiny-models.gpu.test.ts',
   'test/kernels/{attend,attend-split,expert-linear,head-linear,int-formats,linear,prepare-latent,route,sample}.gpu.test.ts',
+  'test/openai/sdk.gpu.test.ts',
   'test/weights/{convert,upload-integers}.gpu.test.ts',
 ];
 

@@ -329,21 +329,21 @@ describe('what is wrong', () => {
       'tools[0].function.parameters',
       'invalid_value',
     ],
-  ] as const)(
-    'with %s is told before the stream begins, and the engine goes on',
-    async (_, body, param, code) => {
-      for (const stream of [false, true]) {
-        const asked = engine.chat.completions.create({ ...body, stream } as ChatCompletionRequest);
-        const error = await asked.then(
-          () => undefined,
-          (thrown: unknown) => thrown,
-        );
-        expect(error).toBeInstanceOf(ApiError);
-        expect(error).toMatchObject({ status: 400, param, code });
-      }
-      expect((await answered({ messages: SUM, temperature: 0 })).message.content).toBe('27 + 58 = 85.');
-    },
-  );
+  ] as const)('with %s is told before the stream begins', async (_, body, param, code) => {
+    for (const stream of [false, true]) {
+      const asked = engine.chat.completions.create({ ...body, stream } as ChatCompletionRequest);
+      const error = await asked.then(
+        () => undefined,
+        (thrown: unknown) => thrown,
+      );
+      expect(error).toBeInstanceOf(ApiError);
+      expect(error).toMatchObject({ status: 400, param, code });
+    }
+  });
+
+  it('harms no request after it', async () => {
+    expect((await answered({ messages: SUM, temperature: 0 })).message.content).toBe('27 + 58 = 85.');
+  });
 
   it('stops with the reason of the signal', async () => {
     const reason = new Error('enough');
