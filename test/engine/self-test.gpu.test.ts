@@ -6,7 +6,7 @@ import { hotCases } from '../../src/engine/sample-run.ts';
 import { selfTest } from '../../src/engine/self-test.ts';
 import { DeviceFaultError } from '../../src/errors.ts';
 import type { KernelSource, KernelTable, KernelVariant } from '../../src/gpu/kernel.ts';
-import type { OpKind } from '../../src/graph/graph.ts';
+
 import { loadModel } from '../../src/index.ts';
 import { fixtureFolders } from '../fixture-folders.ts';
 import { type TinyModel, tinyModel } from './examined.ts';
@@ -45,7 +45,7 @@ function withBroken(
 }
 
 /** What is wrong with the kernels of a table on a model, and what is chosen for its ops of a kind. */
-async function test({ gpu, weights, plans }: TinyModel, table: KernelTable, kind: OpKind) {
+async function test({ gpu, weights, plans }: TinyModel, table: KernelTable, kind: keyof typeof kernels) {
   const wrong = new Set<string>();
   const cases = hotCases(Object.values(plans)).filter(({ ops }) => ops[0]!.kind === kind);
   expect(cases.length).toBeGreaterThan(0);
@@ -55,7 +55,7 @@ async function test({ gpu, weights, plans }: TinyModel, table: KernelTable, kind
 }
 
 /** Mistakes of the kind that drivers make: a lane's product lost, a sum not multiplied, a value of another row, no number. */
-const FAULTS: readonly { model: string; kind: OpKind; from: string | RegExp; to: string }[] = [
+const FAULTS: readonly { model: string; kind: keyof typeof kernels; from: string | RegExp; to: string }[] = [
   { model: 'tiny-qwen3', kind: 'linear', from: 'dot(w2[j], value)', to: 'dot(w1[j], value)' },
   { model: 'tiny-qwen3', kind: 'linear', from: 'inverseSqrt(', to: '0.99 * inverseSqrt(' },
   { model: 'tiny-qwen3', kind: 'linear', from: 'fma(a.w, b.w, c)', to: 'fma(a.w, b.z, c)' },
