@@ -36,11 +36,16 @@ const STAGED_QUADS = 4;
 const hasFewRows = (op: LinearOp): boolean => op.inputs.x.shape[0]! <= MAX_MATVEC_ROWS;
 
 /**
- * The first two are right for most matrices. What else wins hangs on the GPU and the matrix: few lanes for each row where rows
- * are short, many where rows are long and few, no barriers where those are dear. `tune` measures, and whoever fails the
- * self-test is replaced by the next.
+ * A subgroup needs no barrier and no workgroup memory to add up, so it comes first. What else wins hangs on the GPU and the
+ * matrix: few lanes for each row where rows are short, many where rows are long and few. `tune` measures, and whoever fails
+ * the self-test is replaced by the next.
  */
 export const matvecVariants: readonly KernelVariant<'linear'>[] = [
+  {
+    name: 'matvec-waves',
+    when: (op, device) => device.subgroups && hasFewRows(op),
+    build: (op, { device, part }) => waves(linearProduct(op, part), device, false),
+  },
   {
     name: 'matvec-subgroups',
     when: (op, device) => device.subgroups && hasFewRows(op),
@@ -50,11 +55,6 @@ export const matvecVariants: readonly KernelVariant<'linear'>[] = [
     name: 'matvec',
     when: (op) => hasFewRows(op),
     build: (op, { device, part }) => matvec(linearProduct(op, part), device),
-  },
-  {
-    name: 'matvec-waves',
-    when: (op, device) => device.subgroups && hasFewRows(op),
-    build: (op, { device, part }) => waves(linearProduct(op, part), device, false),
   },
   {
     name: 'matvec-waves-staged',

@@ -20,7 +20,7 @@ afterAll(() => {
 });
 
 /** Of `linear` those that a model uses unless told otherwise: the others would only take long to compile. */
-const isUsual = ({ name }: KernelVariant): boolean => !/^matvec-(waves|\dx|subgroups-)/.test(name);
+const isUsual = ({ name }: KernelVariant): boolean => !/^matvec-(waves-staged|\dx|subgroups-)/.test(name);
 
 /** The variants of a kind with their files changed, under names of their own, before all others. */
 function withBroken(

@@ -97,7 +97,7 @@ async function check(format: keyof typeof formats, c: Case, only?: string[]): Pr
   return outcomes;
 }
 
-const few = ['matvec-subgroups', 'matvec'];
+const few = ['matvec-waves', 'matvec'];
 /** Those that measurements choose among: the same body in other shapes, so not every one with every format. */
 const shaped = variants.map((v) => v.name).filter((name) => name.startsWith('matvec') && !few.includes(name));
 const many = ['tile-small-f16', 'tile-small'];
