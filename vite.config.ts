@@ -85,7 +85,7 @@ const inBrowser = { ...gpuTest, sequence: { groupOrder: 1 } };
 
 /** Minutes on a software adapter in a page. They need no other kernels than the goldens and the chat page, which run there always. */
 const longInPages = [
-  'test/engine/tiny-models.gpu.test.ts',
+  'test/engine/{logprobs,self-test,tiny-models,tune}.gpu.test.ts',
   'test/kernels/{attend,attend-split,expert-linear,head-linear,int-formats,linear,prepare-latent,route,sample}.gpu.test.ts',
   'test/openai/sdk.gpu.test.ts',
   'test/weights/{convert,upload-integers}.gpu.test.ts',
@@ -160,8 +160,8 @@ export default defineConfig({
           // loading, stopping, speculation and broken checkpoints is the page tests' affair.
           exclude: [
             'test/chat/chat.gpu.test.ts',
-            'test/openai/engine.gpu.test.ts',
-            'test/engine/{debug,experts,fit,load,speculate}.gpu.test.ts',
+            'test/openai/{engine,structured}.gpu.test.ts',
+            'test/engine/{conversations,debug,experts,fit,load,speculate}.gpu.test.ts',
             'test/serve/command.gpu.test.ts', // a process of Node
             'test/store/load.gpu.test.ts', // in a folder of Node
             ...(everyCase ? [] : longInPages),
