@@ -119,11 +119,10 @@ export async function compileAhead(
 ): Promise<void> {
   await Promise.allSettled(
     plans.flatMap((plan) =>
-      plan.graph.ops.flatMap((op) => {
+      plan.graph.ops.map(async (op) => {
         const variant = chooseVariant(table, op, gpu.traits, forced);
-        return buildSources(variant, op, gpu.traits).map(({ source }) =>
-          gpu.pipeline(source, variantLabel(op, variant)),
-        );
+        const sources = buildSources(variant, op, gpu.traits);
+        await Promise.all(sources.map(({ source }) => gpu.pipeline(source, variantLabel(op, variant))));
       }),
     ),
   );
