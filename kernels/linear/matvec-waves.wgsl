@@ -1,18 +1,11 @@
 // matvec.wgsl with a subgroup for every four rows of a matrix: no barrier, no workgroup memory for sums.
 // Flag staged: x is made ready once for a workgroup, normalised, instead of once for every four rows.
-// WGSL does not say which lanes form a subgroup, nor how many have lanes that rest. So subgroups number themselves as they start,
-//   and lanes by those that take part. There are at least num_lanes / subgroup_size subgroups: with that stride none of the
-//   workgroup's `num_quads` groups of four rows is left out, though one may be computed twice, with the same bits.
+// Subgroups are as many neighbouring lanes as take part in one: WGSL does not promise neighbours, but every driver makes them so,
+//   and one that did not would fail the self-test. The builtin subgroup_size may be larger than what takes part.
 // Expects: as matvec.wgsl, with num_lanes, num_quads, and quad_rounds: how many turns subgroups of any size need at most.
-struct Invocation {
-  @builtin(local_invocation_index) lane: u32,
-  @builtin(subgroup_size) subgroup_size: u32,
-}
-
 const group_rows: u32 = 4u * num_quads;
 const matrix_groups: u32 = (matrix_rows + group_rows - 1u) / group_rows;
 
-var<workgroup> num_started: atomic<u32>;
 #if staged
 const row_vec4s: u32 = weight_row_blocks * block_vec4s;
 var<workgroup> x_tile: array<vec4<f32>, num_rows * row_vec4s>;
@@ -36,8 +29,7 @@ fn stage_x(matrix: Matrix, lane: u32, wave: u32, is_first: bool) {
   workgroupBarrier();
 }
 
-fn sum_of_squares(row: u32) -> f32 {
-  let num_waves = atomicLoad(&num_started);
+fn sum_of_squares(row: u32, num_waves: u32) -> f32 {
   var sum = 0.0;
   for (var wave = 0u; wave < num_waves; wave++) {
     sum += squares[row * num_lanes + wave];
@@ -47,7 +39,7 @@ fn sum_of_squares(row: u32) -> f32 {
 #endif
 
 @compute @workgroup_size(num_lanes)
-fn main(at: Invocation, @builtin(workgroup_id) workgroup: vec3<u32>) {
+fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) workgroup: vec3<u32>) {
   let group = workgroup.x + workgroup.y * grid_width;
   let matrix = matrix_of(group / matrix_groups);
   if (!matrix.exists) {
@@ -55,15 +47,11 @@ fn main(at: Invocation, @builtin(workgroup_id) workgroup: vec3<u32>) {
   }
   let lane = subgroupExclusiveAdd(1u);
   let lanes = subgroupAdd(1u);
-  var wave = 0u;
-  if (lane == 0u) {
-    wave = atomicAdd(&num_started, 1u);
-  }
-  wave = subgroupBroadcastFirst(wave);
+  let wave = subgroupBroadcastFirst(index) / lanes;
+  let num_waves = num_lanes / lanes;
 #if staged
-  stage_x(matrix, at.lane, wave, lane == 0u);
+  stage_x(matrix, index, wave, lane == 0u);
 #endif
-  let num_waves = max(1u, num_lanes / at.subgroup_size);
   for (var round = 0u; round < quad_rounds; round++) {
     let quad = wave + round * num_waves;
     let n = group_rows * (group % matrix_groups) + 4u * quad;
@@ -77,7 +65,7 @@ fn main(at: Invocation, @builtin(workgroup_id) workgroup: vec3<u32>) {
       if (counts && row % lanes == lane && matrix.row + row < step.rows) {
         var y = vec4(sums[4u * row], sums[4u * row + 1u], sums[4u * row + 2u], sums[4u * row + 3u]);
 #if staged
-        y *= inverseSqrt(sum_of_squares(row) / f32(cols) + eps);
+        y *= inverseSqrt(sum_of_squares(row, num_waves) / f32(cols) + eps);
 #elif norm
         y *= inverseSqrt(sums[4u * num_rows + row] / f32(cols) + eps);
 #endif

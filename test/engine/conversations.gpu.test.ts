@@ -19,7 +19,7 @@ import { gpuWith, watchBuffers } from './watched-gpu.ts';
 const tiny = (name: string) => fixtureFolders('tinyModels').find((f) => f.name === name)!.source;
 const small = { contextLength: 160, prefillRows: 16, precision: 'f32' } satisfies LoadOptions;
 const everyCase = process.env.EVERY_CASE === '1';
-const NUM_REQUESTS = everyCase ? 100 : 24;
+const NUM_REQUESTS = everyCase ? 100 : 12;
 
 const seed = freshSeed();
 const random = seededRandom(seed);
