@@ -86,7 +86,7 @@ const inBrowser = { ...gpuTest, sequence: { groupOrder: 1 } };
 /** Minutes on a software adapter in a page. They need no other kernels than the goldens and the chat page, which run there always. */
 const longInPages = [
   'test/engine/{logprobs,self-test,tiny-models,tune}.gpu.test.ts',
-  'test/kernels/{attend,attend-split,expert-linear,head-linear,int-formats,prepare-latent,route,sample,sampling-goldens}.gpu.test.ts',
+  'test/kernels/{attend,attend-split,expert-linear,head-linear,int-formats,linear,prepare-latent,route,sample,sampling-goldens}.gpu.test.ts',
   'test/openai/sdk.gpu.test.ts',
   'test/weights/{convert,upload-integers}.gpu.test.ts',
 ];
