@@ -48,6 +48,10 @@ export function createConstrainer({
     .filter((ids) => ids.length === 1)
     .map(([id]) => id!);
 
+  /** An answer that is held to something must not end before it is said. */
+  const thought = new Uint32Array(Math.ceil(vocabSize / 32)).fill(0xffff_ffff);
+  for (const id of stopTokens) thought[id >>> 5]! &= ~(1 << (id & 31));
+
   /** In calls the tags are text, which they are nowhere else. */
   function callVocabulary({ kind }: ToolFormat): Vocabulary {
     const layout = JSON.stringify(callParts(kind, [{ type: 'function', function: { name: 'f' } }]));
@@ -80,7 +84,7 @@ export function createConstrainer({
         );
       }
       const content = callsOf(parallelToolCalls && toolChoice === 'required' ? 'several' : 'one', chosen);
-      return constrainAnswer({ content }, thinking, { think, calls: [], breaks });
+      return constrainAnswer({ content }, thinking, { think, calls: [], breaks, thought });
     }
     const newCall = tools.some((tool) => tool.function.strict) ? callsOf('one', tools) : undefined;
     return constrainAnswer(
@@ -89,7 +93,7 @@ export function createConstrainer({
         newCall: newCall && (() => newCall.fork()),
       },
       thinking,
-      { think, calls: tools.length > 0 && toolFormat ? idsOf(toolFormat.opens) : [], breaks },
+      { think, calls: tools.length > 0 && toolFormat ? idsOf(toolFormat.opens) : [], breaks, thought },
     );
   };
 }
@@ -108,12 +112,14 @@ interface AnswerTokens {
   calls: readonly number[];
   /** Line breaks between thinking and answer. */
   breaks: readonly number[];
+  /** What may come while the model thinks. */
+  thought: Uint32Array;
 }
 
 function constrainAnswer(
   { content, newCall }: Held,
   start: ReasoningStart,
-  { think, calls, breaks }: AnswerTokens,
+  { think, calls, breaks, thought }: AnswerTokens,
 ): AnswerConstraint {
   // `free`: behind a tool call, or in one that is not held.
   let at: 'start' | 'thinking' | 'behind' | 'answer' | 'call' | 'free' =
@@ -131,7 +137,8 @@ function constrainAnswer(
   return {
     mask() {
       if (at === 'call') return call!.mask();
-      if (at === 'thinking' || at === 'free' || content === undefined) return undefined;
+      if (at === 'free' || content === undefined) return undefined;
+      if (at === 'thinking') return thought;
       const allowed = content.mask();
       const others = openers();
       if (others.length === 0) return allowed;
