@@ -65,7 +65,6 @@ export async function serve(
     throw new InvalidInputError(`maxRequests is ${maxRequests}, wanted a positive integer`);
   }
   const running = new Set<AbortController>();
-  let isClosing = false;
   let closing: Promise<void> | undefined;
   let allAnswered = (): void => {};
 
@@ -80,8 +79,9 @@ export async function serve(
     try {
       const refused = refusal(incoming, {
         ...options,
+        maxRequests,
         isLoopback: isLoopback(host),
-        isClosing,
+        isClosing: closing !== undefined,
         isFull: running.size > maxRequests,
       });
       await send(refused ?? (await engine.fetch(toRequest(incoming, gone.signal))), outgoing, options.cors);
@@ -93,7 +93,7 @@ export async function serve(
       }
     } finally {
       running.delete(gone);
-      if (isClosing && running.size === 0) allAnswered();
+      if (running.size === 0) allAnswered();
       onRequest?.({
         method: incoming.method ?? '',
         path: (incoming.url ?? '').split('?')[0]!,
@@ -128,7 +128,6 @@ export async function serve(
     url: `http://${host.includes(':') ? `[${host}]` : host}:${bound}/v1`,
     port: bound,
     close({ patience = 10_000 } = {}) {
-      isClosing = true;
       closing ??= end();
       const timer = setTimeout(() => {
         for (const request of running) request.abort();
@@ -157,7 +156,8 @@ async function listen(server: Server, port: number, host: string): Promise<void>
 
 const isLoopback = (host: string): boolean => LOOPBACK_HOSTS.test(host) || host === '::1';
 
-interface Gate extends Pick<ServeOptions, 'apiKey' | 'cors' | 'maxRequests'> {
+interface Gate extends Pick<ServeOptions, 'apiKey' | 'cors'> {
+  maxRequests: number;
   isLoopback: boolean;
   isClosing: boolean;
   isFull: boolean;
@@ -186,7 +186,7 @@ function refusal({ method, headers }: IncomingMessage, gate: Gate): Response | u
     return failure(
       429,
       'too_many_requests',
-      `${gate.maxRequests ?? 64} requests are answered or wait already; try again later.`,
+      `${gate.maxRequests} requests are answered or wait already; try again later.`,
       { 'retry-after': '1' },
     );
   }

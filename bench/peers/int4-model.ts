@@ -4,7 +4,7 @@
  */
 import type { Source } from '../../src/index.ts';
 import { seededRandom } from '../../test/seeded-random.ts';
-import type { Config } from '../speed/shapes.ts';
+import type { Config, Qwen3Sizes } from '../speed/shapes.ts';
 
 /** Columns that share a scale. */
 export const GROUP = 32;
@@ -26,14 +26,7 @@ export interface Int4Model {
   vectors: ReadonlyMap<string, Float32Array>;
 }
 
-export interface Sizes {
-  hidden: number;
-  layers: number;
-  heads: number;
-  kvHeads: number;
-  headDim: number;
-  mlp: number;
-  vocab: number;
+export interface Sizes extends Omit<Qwen3Sizes, 'isTied'> {
   epsilon: number;
   ropeTheta: number;
 }

@@ -1,6 +1,6 @@
 /** @file The models that are measured, as configs: small ones that a software adapter can run, and published sizes. */
 
-interface Qwen3Sizes {
+export interface Qwen3Sizes {
   hidden: number;
   layers: number;
   heads: number;

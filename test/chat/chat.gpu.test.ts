@@ -17,6 +17,7 @@ import {
 } from '../../src/index.ts';
 import { Tokenizer } from '../../tokenizer/index.ts';
 import { fixtureFolders } from '../fixture-folders.ts';
+import { citySchema } from '../openai/tiny-engine.ts';
 
 const tiny = fixtureFolders('tinyModels').find((f) => f.name === 'tiny-qwen3')!.source;
 const CONTEXT = 640;
@@ -276,17 +277,8 @@ describe('a thinking budget', () => {
 });
 
 describe('a response format', () => {
-  const schema = {
-    type: 'object',
-    properties: {
-      city: { enum: ['Oslo', 'Paris', 'Rome'] },
-      tokens: { type: 'array', items: { type: 'integer' }, maxItems: 3 },
-    },
-    required: ['city', 'tokens'],
-    additionalProperties: false,
-  };
   const question = user('What is the capital of Norway?');
-  const responseFormat = { type: 'json_schema', json_schema: { schema, strict: true } } as const;
+  const responseFormat = { type: 'json_schema', json_schema: { schema: citySchema, strict: true } } as const;
 
   it.each([
     ['behind the thinking', {}],
@@ -298,7 +290,7 @@ describe('a response format', () => {
     const { message, finishReason } = await stream.result;
     expect(finishReason).toBe('stop');
     const { city, tokens } = JSON.parse(message.content) as { city: string; tokens: number[] };
-    expect(schema.properties.city.enum).toContain(city);
+    expect(citySchema.properties.city.enum).toContain(city);
     expect(tokens.length).toBeLessThanOrEqual(3);
     expect(tokens.every(Number.isInteger)).toBe(true);
     expect(message.reasoning_content !== '').toBe(!('enableThinking' in options));

@@ -1,5 +1,6 @@
 /** Several conversations with one model: each keeps what it has computed, and none disturbs another. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { samplingParams } from '../../src/engine/generation-config.ts';
 import { openModel, type StartedModel, startModel } from '../../src/engine/load.ts';
 import {
   DeviceLostError,
@@ -279,16 +280,7 @@ it('memory that conversations need is what was said; where it is gone when they 
       Promise.all(
         Array.from({ length: count }, async (_, i) => {
           const ids: number[] = [];
-          const sampling = {
-            temperature: 0,
-            topK: 0,
-            topP: 1,
-            minP: 0,
-            repetitionPenalty: 1,
-            presencePenalty: 0,
-            frequencyPenalty: 0,
-            seed: 1,
-          };
+          const sampling = samplingParams({ temperature: 0, seed: 1 }, model.info.samplingDefaults);
           const run = { sampling, maxTokens: 6, accept: () => true };
           for await (const id of session.generate([30 + i, 40, 50], run)) ids.push(id);
           return ids;
