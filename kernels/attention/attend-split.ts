@@ -14,11 +14,16 @@ const body = wgslFile('kernels/attention/attend-split.wgsl', attendSplitText);
 
 /** As in attend-split.wgsl. */
 const THREADS = 256;
-const TILE_KEYS = 64;
-const PARTS = 4;
-/** Queries of a workgroup, and those whose scores a lane sums at a time. */
+const NUM_TOPS = 8;
+/** Queries of a workgroup, and those that a lane computes at a time. */
 const MAX_QUERIES = 8;
 const MAX_BLOCK_QUERIES = 4;
+/** vec4s of q in the registers of a lane. */
+const MAX_Q_VEC4S = 16;
+const MAX_PARTS = 16;
+const MAX_TILE_KEYS = 256;
+/** Scores of a tile in workgroup memory: more would leave room for fewer workgroups. */
+const MAX_SCORES = 3072;
 
 export const attendSplit: readonly KernelVariant<'attendSplit'>[] = [
   {
@@ -39,8 +44,10 @@ export const attendSplit: readonly KernelVariant<'attendSplit'>[] = [
         consts: {
           ...splitConsts(op.attrs),
           ...cache.consts,
-          num_queries: tile.numQueries,
+          num_blocks: tile.numBlocks,
           block_queries: tile.blockQueries,
+          parts: tile.parts,
+          tile_keys: tile.tileKeys,
           num_streams: tile.numStreams,
           num_floats: tile.numFloats,
           group_heads: groupHeads,
@@ -82,7 +89,10 @@ export const attendSplit: readonly KernelVariant<'attendSplit'>[] = [
 
 interface Tile {
   readonly numQueries: number;
+  readonly numBlocks: number;
   readonly blockQueries: number;
+  readonly parts: number;
+  readonly tileKeys: number;
   readonly numStreams: number;
   readonly numFloats: number;
 }
@@ -92,17 +102,23 @@ function tileOf({ inputs: { q, keys, values } }: AttendSplitOp, device: DeviceTr
   const [, numKvHeads, kDim] = keys.shape as [number, number, number];
   const { vec4s } = cacheReader(keys, values);
   const vUnits = values.shape[2]! / 4 / vec4s;
+  const kUnits = kDim / 4 / vec4s;
   const total = (q.shape[0]! * q.shape[1]!) / numKvHeads;
   for (let groups = Math.ceil(total / MAX_QUERIES); groups <= total; groups++) {
     const wanted = Math.ceil(total / groups);
     const numBlocks = Math.ceil(wanted / MAX_BLOCK_QUERIES);
     const blockQueries = Math.ceil(wanted / numBlocks);
     const numQueries = numBlocks * blockQueries;
-    const numStreams = Math.min(TILE_KEYS, Math.floor(THREADS / (vUnits * numQueries)));
-    const numFloats = Math.max(numQueries * PARTS * (TILE_KEYS + 8), THREADS * 4 * vec4s);
-    const bytes = 4 * (numQueries * (kDim + 2 * numStreams) + numFloats);
+    let parts = 4;
+    while (parts < MAX_PARTS && blockQueries * vec4s * Math.ceil(kUnits / parts) > MAX_Q_VEC4S) parts *= 2;
+    const scores = (tileKeys: number): number => numQueries * parts * (tileKeys + 32 / parts);
+    let tileKeys = MAX_TILE_KEYS;
+    while (scores(tileKeys) > MAX_SCORES) tileKeys /= 2;
+    const numStreams = Math.floor(THREADS / (vUnits * numBlocks));
+    const numFloats = Math.max(scores(tileKeys), (THREADS + 8 / vec4s) * 4 * vec4s);
+    const bytes = 4 * (numFloats + THREADS + numQueries * (kDim + NUM_TOPS + 2) + numBlocks * numStreams);
     if (numStreams > 0 && bytes <= device.maxWorkgroupBytes) {
-      return { numQueries, blockQueries, numStreams, numFloats };
+      return { numQueries, numBlocks, blockQueries, parts, tileKeys, numStreams, numFloats };
     }
   }
   return undefined;

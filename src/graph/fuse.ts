@@ -29,10 +29,15 @@ import {
 /** Up to so many rows the matvec kernels are used, which take a folded norm, and attention is split over the context. */
 export const FEW_ROWS = 8;
 
-/** Splits of decode attention: short ones, so that a short context fills a GPU too, and at most as many as merge in one go. */
+/**
+ * Splits of decode attention: short ones, so that a short context fills a GPU too, until kv heads (or every so many query
+ * heads that share one) and splits are a workgroup for each core of a wide GPU. From there on splits grow with the context:
+ * what a split begins and ends with is paid for by more positions.
+ */
 const SPLIT_LENGTH = 64;
-const MAX_SPLITS = 128;
-/** All partial results of an op: 128 heads of 512 values in 8 rows would be 270 MB, more than a binding may have. Many heads fill a GPU with few splits. */
+const FULL_WORKGROUPS = 128;
+const WORKGROUP_HEADS = 16;
+/** All partial results of an op: 64 splits of 128 heads of 512 values in 8 rows would be 135 MB, more than a binding may have. */
 const MAX_PARTIAL_BYTES = 2 ** 25;
 
 interface Rule<K extends OpKind = OpKind> {
@@ -292,7 +297,9 @@ const splitAttention: Rule<'attend'> = {
     const splitLength = SPLIT_LENGTH;
     const width = Math.ceil((values.shape[2]! + 2) / 4) * 4;
     const fitting = Math.max(1, Math.floor(MAX_PARTIAL_BYTES / (rows * heads * width * 4)));
-    const maxSplits = Math.min(MAX_SPLITS, fitting, Math.ceil(capacity / splitLength));
+    const groups = Math.max(keys.shape[1]!, heads / WORKGROUP_HEADS);
+    const filling = Math.ceil(FULL_WORKGROUPS / groups);
+    const maxSplits = Math.min(filling, fitting, Math.ceil(capacity / splitLength));
     const partials = createTensor(ops.graph, [rows, heads, maxSplits, width], {
       name: `${op.scope}.partials`,
     });

@@ -66,7 +66,7 @@ const FAULTS: readonly { model: string; kind: keyof typeof kernels; from: string
     to: 'let column = n ^ 4u;',
   },
   { model: 'tiny-qwen3', kind: 'attend', from: 'sum *= shrink;', to: '' },
-  { model: 'tiny-qwen3', kind: 'attendSplit', from: 'part = floats[at]', to: 'part = 1.01 * floats[at]' },
+  { model: 'tiny-qwen3', kind: 'attendSplit', from: 'sum += floats[at]', to: 'sum += 1.01 * floats[at]' },
   { model: 'tiny-deepseek-v3', kind: 'expertLinear', from: 'slot * x_slot_stride', to: '0u' },
 ];
 

@@ -13,6 +13,7 @@ import {
   twinOf,
   widthOf,
 } from './attention.ts';
+import { f16Bits, f16Value } from './harness.ts';
 
 /** With the rows they are recorded for: the first has 1 query per kv head, the others up to 25, with remainders. */
 const shapes: (HeadShape & { recorded: number })[] = [
@@ -68,6 +69,27 @@ test('a context too long for the number of splits has longer splits', async () =
     const twin = twinOf(c, inputs);
     for (const outcome of await runSplitAndMerge(c, inputs, { splitLength: 64, maxSplits: 5 })) {
       expectAttention(c, twin, outcome);
+    }
+  }
+});
+
+test('a split may be of any length, with scores that grow or shrink along it', async () => {
+  for (const shape of [shapes[0]!, shapes[4]!]) {
+    for (const slope of [-0.1, 0, 0.1]) {
+      const c = caseOf(shape, { rows: 1, position: 999 });
+      const inputs = randomInputs(c);
+      const size = c.kvHeads * c.headDim;
+      // The first value of a key decides over its score, and all queries agree on it.
+      inputs.q.forEach((_, i) => {
+        if (i % c.headDim === 0) inputs.q[i] = Math.sqrt(c.headDim);
+      });
+      for (let i = 0; slope !== 0 && i < inputs.keys.length; i += c.headDim) {
+        inputs.keys[i] = f16Value(f16Bits(slope * Math.floor(i / size)));
+      }
+      const twin = twinOf(c, inputs);
+      for (const outcome of await runSplitAndMerge(c, inputs, { splitLength: 64, maxSplits: 1 })) {
+        expectAttention(c, twin, outcome);
+      }
     }
   }
 });
