@@ -1,6 +1,7 @@
 /**
  * Every golden fixture (numbers from independent implementations), in f32 and in half precision, in every feature tier of
- * the adapter. One line per fixture is printed: errors of hidden states and logits, greedy tokens that agree.
+ * the adapter, with and without fusion. One line per fixture is printed: errors of hidden states and logits, greedy tokens
+ * that agree.
  */
 import { afterAll, describe, expect, inject, it } from 'vitest';
 import type { Inspected } from '../../src/engine/inspect.ts';
@@ -54,7 +55,7 @@ type Combination = { label: string; options: LoadOptions };
 
 /**
  * Everything takes the better part of an hour on a software adapter in a browser, and many minutes in Node: that is `npm run
- * goldens`. A plain run uses all features of the adapter at once, f32 and half precision in turns from fixture to fixture. In a
+ * goldens`. A plain run fuses and uses all features of the adapter at once, f32 and half precision in turns from fixture to fixture. In a
  * browser it takes every third fixture, prompts of up to 64 tokens, and no rows one by one. A fixture whose kernels compile for
  * minutes has kernel tests of its own in every run.
  */
@@ -76,12 +77,19 @@ const tiers = [
   .slice(everyCase ? 0 : -1);
 const nameOf = (tier: (typeof tiers)[number]): string =>
   [tier.subgroups && 'subgroups', tier.f16 && 'f16'].filter(Boolean).join('+') || 'baseline';
-const combinations: Combination[] = [
-  ...[...new Set(tiers.map((t) => t.subgroups))]
-    .map((subgroups) => ({ subgroups, f16: false }))
-    .map((debug) => ({ label: `f32 ${nameOf(debug)}`, options: { precision: 'f32' as const, debug } })),
-  ...tiers.map((debug) => ({ label: `half ${nameOf(debug)}`, options: { debug } })),
+const inTier = [
+  ...[...new Set(tiers.map((t) => t.subgroups))].map((subgroups) => ({
+    precision: 'f32' as const,
+    tier: { subgroups, f16: false },
+  })),
+  ...tiers.map((tier) => ({ precision: undefined, tier })),
 ];
+const combinations: Combination[] = inTier.flatMap(({ precision, tier }) =>
+  (everyCase ? [true, false] : [true]).map((fuse) => ({
+    label: `${precision ?? 'half'} ${nameOf(tier)}${fuse ? '' : ' without fusion'}`,
+    options: { precision, debug: { ...tier, fuse } },
+  })),
+);
 
 const lines: string[] = [];
 afterAll(() => {
