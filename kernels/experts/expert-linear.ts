@@ -19,7 +19,7 @@ import {
 import { foldGrid } from '../lib/grid.ts';
 import { reduceSubgroups, reduceWorkgroup } from '../lib/reduce.ts';
 import { epilogue, epilogueParts } from '../linear/epilogue.ts';
-import { GROUP_ROWS, lanesFor, matvec, matvecSubgroups } from '../linear/matvec.ts';
+import { GROUP_ROWS, lanesFor, matvec, matvecSubgroups, matvecWaves } from '../linear/matvec.ts';
 import type { Product } from '../linear/product.ts';
 import { fitsF16, inF16, type TileShape, tileSource } from '../linear/tile.ts';
 import chosenExpertText from './chosen-expert.wgsl?raw';
@@ -58,6 +58,11 @@ export const expertLinear: readonly KernelVariant<'expertLinear'>[] = [
     name: 'tile',
     when: (op) => groupsOf(op) !== undefined,
     build: (op, { part }) => tile(op, part),
+  },
+  {
+    name: 'matvec-waves',
+    when: (op, device) => device.subgroups && isByEntry(op),
+    build: (op, { device, part }) => matvecWaves(productOf(op, part), device),
   },
   {
     name: 'matvec-subgroups',

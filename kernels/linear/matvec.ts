@@ -44,7 +44,7 @@ export const matvecVariants: readonly KernelVariant<'linear'>[] = [
   {
     name: 'matvec-waves',
     when: (op, device) => device.subgroups && hasFewRows(op),
-    build: (op, { device, part }) => waves(linearProduct(op, part), device, false),
+    build: (op, { device, part }) => matvecWaves(linearProduct(op, part), device),
   },
   {
     name: 'matvec-subgroups',
@@ -59,7 +59,7 @@ export const matvecVariants: readonly KernelVariant<'linear'>[] = [
   {
     name: 'matvec-waves-staged',
     when: (op, device) => device.subgroups && hasFewRows(op) && stages(op, device),
-    build: (op, { device, part }) => waves(linearProduct(op, part), device, true),
+    build: (op, { device, part }) => matvecWaves(linearProduct(op, part), device, true),
   },
   ...[32, 256].map(
     (lanes): KernelVariant<'linear'> => ({
@@ -123,7 +123,7 @@ export function matvec(
 }
 
 /** A subgroup for every GROUP_ROWS rows; staged: for several, one after the other. */
-function waves(product: Product, device: DeviceTraits, isStaged: boolean): KernelSource {
+export function matvecWaves(product: Product, device: DeviceTraits, isStaged = false): KernelSource {
   const numQuads = (isStaged ? STAGED_QUADS : 1) * Math.ceil(WAVE_LANES / device.subgroupMinSize);
   const leastWaves = Math.max(1, Math.floor(WAVE_LANES / device.subgroupMaxSize));
   return {
