@@ -17,9 +17,9 @@ import {
   type WgslFile,
 } from '../../src/graph/graph.ts';
 import { foldGrid } from '../lib/grid.ts';
-import { reduceSubgroups, reduceWorkgroup } from '../lib/reduce.ts';
+import { reduceSubgroups, reduceWorkgroup, wavesPart } from '../lib/reduce.ts';
 import { epilogue, epilogueParts } from '../linear/epilogue.ts';
-import { GROUP_ROWS, lanesFor, matvec, matvecSubgroups, matvecWaves } from '../linear/matvec.ts';
+import { GROUP_ROWS, lanesFor, matvec, matvecSubgroups, matvecWaves, waveShape } from '../linear/matvec.ts';
 import type { Product } from '../linear/product.ts';
 import { fitsF16, inF16, type TileShape, tileSource } from '../linear/tile.ts';
 import chosenExpertText from './chosen-expert.wgsl?raw';
@@ -37,17 +37,22 @@ const TILE_THREADS = 8;
 
 export const expertLinear: readonly KernelVariant<'expertLinear'>[] = [
   {
+    name: 'sum-waves',
+    when: (op, device) => device.subgroups && isSum(op),
+    build: (op, { device, part }) => sumWaves(op, part, device),
+  },
+  {
     name: 'sum-subgroups',
     when: (op, device) => device.subgroups && isSum(op),
     build: (op, { device, part }) => ({
-      ...sum(op, part, device, reduceSubgroups),
+      ...sumTeams(op, part, device, reduceSubgroups),
       enables: ['subgroups'],
     }),
   },
   {
     name: 'sum',
     when: isSum,
-    build: (op, { device, part }) => sum(op, part, device, reduceWorkgroup),
+    build: (op, { device, part }) => sumTeams(op, part, device, reduceWorkgroup),
   },
   {
     name: 'tile-f16',
@@ -170,8 +175,33 @@ function tile(op: ExpertLinearOp, part: WeightPart): KernelSource {
   );
 }
 
+/** A workgroup for every GROUP_ROWS rows. */
+function sumTeams(
+  op: ExpertLinearOp,
+  part: WeightPart,
+  device: DeviceTraits,
+  reduce: WgslFile,
+): KernelSource {
+  const { weight } = op.weights;
+  const numPairs = Math.ceil(weight.cols / weight.format.blockSize) * rowSize(op.inputs.experts);
+  const numGroups = op.inputs.x.shape[0]! * (weight.unitRows / GROUP_ROWS);
+  const consts = { num_lanes: lanesFor(numPairs, numGroups, GROUP_ROWS), num_sums: GROUP_ROWS };
+  return sum(op, part, device, { reduce, groupRows: GROUP_ROWS, areWaves: false, consts });
+}
+
+/** A subgroup for every GROUP_ROWS rows. */
+function sumWaves(op: ExpertLinearOp, part: WeightPart, device: DeviceTraits): KernelSource {
+  const shape = { reduce: wavesPart, areWaves: true, ...waveShape(device, 1) };
+  return { ...sum(op, part, device, shape), enables: ['subgroups'] };
+}
+
 /** The dispatch of the first part writes, those of later parts add to it. */
-function sum(op: ExpertLinearOp, part: WeightPart, device: DeviceTraits, reduce: WgslFile): KernelSource {
+function sum(
+  op: ExpertLinearOp,
+  part: WeightPart,
+  device: DeviceTraits,
+  shape: { reduce: WgslFile; groupRows: number; areWaves: boolean; consts: Record<string, Const> },
+): KernelSource {
   const { x, scales, residual } = op.inputs;
   const { weight } = op.weights;
   const { blockSize, fragment } = weight.format;
@@ -183,24 +213,21 @@ function sum(op: ExpertLinearOp, part: WeightPart, device: DeviceTraits, reduce:
     adds: !isFirst,
   });
   const chosen = chosenOf(op);
-  const consts = constsOf(op, part);
-  const rowGroups = weight.unitRows / GROUP_ROWS;
-  const rowBlocks = Math.ceil(weight.cols / blockSize);
+  const rowGroups = Math.ceil(weight.unitRows / shape.groupRows);
   return {
     body: expertSum,
-    parts: [fragment, reduce, ...epilogueParts, chosenExpert],
-    flags: { ...end.flags, ragged: weight.cols % blockSize !== 0 },
+    parts: [fragment, shape.reduce, ...epilogueParts, chosenExpert],
+    flags: { ...end.flags, ragged: weight.cols % blockSize !== 0, waves: shape.areWaves },
     consts: {
       ...end.consts,
       ...chosen.consts,
-      ...consts,
+      ...constsOf(op, part),
+      ...shape.consts,
       matrix_rows: weight.unitRows,
-      num_lanes: lanesFor(rowBlocks * rowSize(op.inputs.experts), x.shape[0]! * rowGroups, GROUP_ROWS),
-      num_sums: GROUP_ROWS,
       x_stride: x.rowStride / 4,
       scales_offset: scales!.offset,
       scales_stride: scales!.rowStride,
-      weight_row_blocks: rowBlocks,
+      weight_row_blocks: Math.ceil(weight.cols / blockSize),
       cols: weight.cols,
       grid_width: device.maxGridSize,
     },

@@ -1,21 +1,21 @@
 // out[row, n] = sum_s scales[row, s] * sum_k weight[experts[row, s], n, k] * x[row, s, k] (+ residual[row, n]).
-// Layout: one workgroup per row and four weight rows n; its lanes stride over pairs (slot, block), so that short rows of
-//   many slots keep as many loads in flight as one long row. Slots whose expert another part holds add nothing.
-// Expects: load_block, add_lanes, lane_total (num_sums 4), write_outputs, expert_in_part; part_experts, num_slots, matrix_rows;
-//   x: array<vec4<f32>>, x_offset, x_stride, x_slot_stride (in vec4s); scales: array<f32>, scales_offset, scales_stride; cols,
-//   grid_width. flag ragged: cols is not a multiple of the block.
-const matrix_groups: u32 = matrix_rows / 4u;
+// Layout: one workgroup (flag waves: subgroup) per row and four weight rows n; its lanes stride over pairs (slot, block), so
+//   that short rows of many slots keep as many loads in flight as one long row. Slots whose expert another part holds add nothing.
+// Expects: load_block, write_outputs, expert_in_part; part_experts, num_slots, matrix_rows; x: array<vec4<f32>>, x_offset,
+//   x_stride, x_slot_stride (in vec4s); scales: array<f32>, scales_offset, scales_stride; cols, grid_width. flag ragged: cols is
+//   not a multiple of the block. add_lanes and lane_total (num_sums 4); flag waves: wave_of, num_lanes, num_quads, quad_rounds.
+#if waves
+const group_rows: u32 = 4u * num_quads;
+#else
+const group_rows: u32 = 4u;
+#endif
+const matrix_groups: u32 = (matrix_rows + group_rows - 1u) / group_rows;
+const num_pairs: u32 = num_slots * weight_row_blocks;
 
-@compute @workgroup_size(num_lanes)
-fn main(at: Invocation, @builtin(workgroup_id) workgroup: vec3<u32>) {
-  let group = workgroup.x + workgroup.y * grid_width;
-  let row = group / matrix_groups;
-  if (row >= step.rows) {
-    return;
-  }
-  let n = 4u * (group % matrix_groups);
+// What one of `lanes` lanes adds to the sums of four weight rows.
+fn lane_sum(row: u32, n: u32, lane: u32, lanes: u32) -> vec4<f32> {
   var sum = vec4<f32>();
-  for (var i = at.lane; i < num_slots * weight_row_blocks; i += num_lanes) {
+  for (var i = lane; i < num_pairs; i += lanes) {
     let slot = i / weight_row_blocks;
     let block = i % weight_row_blocks;
     let expert = expert_in_part(row, slot);
@@ -38,8 +38,41 @@ fn main(at: Invocation, @builtin(workgroup_id) workgroup: vec3<u32>) {
       sum += scales[scales_offset + row * scales_stride + slot] * y;
     }
   }
+  return sum;
+}
+
+#if waves
+@compute @workgroup_size(num_lanes)
+fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) workgroup: vec3<u32>) {
+  let group = workgroup.x + workgroup.y * grid_width;
+  let row = group / matrix_groups;
+  if (row >= step.rows) {
+    return;
+  }
+  let wave = wave_of(index);
+  for (var round = 0u; round < quad_rounds; round++) {
+    let quad = wave.index + round * (num_lanes / wave.lanes);
+    let n = group_rows * (group % matrix_groups) + 4u * quad;
+    let counts = quad < num_quads && n < matrix_rows;
+    let sum = subgroupAdd(lane_sum(row, n, select(num_pairs, wave.lane, counts), wave.lanes));
+    if (counts && wave.lane == 0u) {
+      write_outputs(row, n, sum);
+    }
+  }
+}
+#else
+@compute @workgroup_size(num_lanes)
+fn main(at: Invocation, @builtin(workgroup_id) workgroup: vec3<u32>) {
+  let group = workgroup.x + workgroup.y * grid_width;
+  let row = group / matrix_groups;
+  if (row >= step.rows) {
+    return;
+  }
+  let n = 4u * (group % matrix_groups);
+  let sum = lane_sum(row, n, at.lane, num_lanes);
   add_lanes(array(sum.x, sum.y, sum.z, sum.w), at);
   if (at.lane == 0u) {
     write_outputs(row, n, vec4(lane_total(0u), lane_total(1u), lane_total(2u), lane_total(3u)));
   }
 }
+#endif

@@ -1,8 +1,6 @@
 // matvec.wgsl with a subgroup for every four rows of a matrix: no barrier, no workgroup memory for sums.
 // Flag staged: x is made ready once for a workgroup, normalised, instead of once for every four rows.
-// Subgroups are as many neighbouring lanes as take part in one: WGSL does not promise neighbours, but every driver makes them so,
-//   and one that did not would fail the self-test. The builtin subgroup_size may be larger than what takes part.
-// Expects: as matvec.wgsl, with num_lanes, num_quads, and quad_rounds: how many turns subgroups of any size need at most.
+// Expects: as matvec.wgsl, with num_lanes, num_quads, and quad_rounds: how many turns subgroups of any size need at most; wave_of.
 const group_rows: u32 = 4u * num_quads;
 const matrix_groups: u32 = (matrix_rows + group_rows - 1u) / group_rows;
 
@@ -45,24 +43,22 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) work
   if (!matrix.exists) {
     return;
   }
-  let lane = subgroupExclusiveAdd(1u);
-  let lanes = subgroupAdd(1u);
-  let wave = subgroupBroadcastFirst(index) / lanes;
-  let num_waves = num_lanes / lanes;
+  let wave = wave_of(index);
+  let num_waves = num_lanes / wave.lanes;
 #if staged
-  stage_x(matrix, index, wave, lane == 0u);
+  stage_x(matrix, index, wave.index, wave.lane == 0u);
 #endif
   for (var round = 0u; round < quad_rounds; round++) {
-    let quad = wave + round * num_waves;
+    let quad = wave.index + round * num_waves;
     let n = group_rows * (group % matrix_groups) + 4u * quad;
     let counts = quad < num_quads && n < matrix_rows;
-    var sums = lane_sums(matrix, n, select(weight_row_blocks, lane, counts), lanes);
+    var sums = lane_sums(matrix, n, select(weight_row_blocks, wave.lane, counts), wave.lanes);
     for (var s = 0u; s < num_sums; s++) {
       sums[s] = subgroupAdd(sums[s]);
     }
     // Any lane has the sums; rows are spread over lanes.
     for (var row = 0u; row < num_rows; row++) {
-      if (counts && row % lanes == lane && matrix.row + row < step.rows) {
+      if (counts && row % wave.lanes == wave.lane && matrix.row + row < step.rows) {
         var y = vec4(sums[4u * row], sums[4u * row + 1u], sums[4u * row + 2u], sums[4u * row + 3u]);
 #if staged
         y *= inverseSqrt(sum_of_squares(row, num_waves) / f32(cols) + eps);

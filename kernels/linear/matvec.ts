@@ -11,7 +11,7 @@ import {
 } from '../../src/gpu/kernel.ts';
 import type { LinearOp, WgslFile } from '../../src/graph/graph.ts';
 import { foldGrid } from '../lib/grid.ts';
-import { reduceSubgroups, reduceTeams, reduceWorkgroup } from '../lib/reduce.ts';
+import { reduceSubgroups, reduceTeams, reduceWorkgroup, wavesPart } from '../lib/reduce.ts';
 import { epilogue, epilogueParts } from './epilogue.ts';
 import matvecText from './matvec.wgsl?raw';
 import sumsText from './matvec-sums.wgsl?raw';
@@ -124,21 +124,23 @@ export function matvec(
 
 /** A subgroup for every GROUP_ROWS rows; staged: for several, one after the other. */
 export function matvecWaves(product: Product, device: DeviceTraits, isStaged = false): KernelSource {
-  const numQuads = (isStaged ? STAGED_QUADS : 1) * Math.ceil(WAVE_LANES / device.subgroupMinSize);
+  const { groupRows, consts } = waveShape(device, isStaged ? STAGED_QUADS : 1);
+  return {
+    ...matvecSource(product, device, { body: wavesBody, reduce: [wavesPart], groupRows, isStaged, consts }),
+    enables: ['subgroups'],
+  };
+}
+
+/** Rows of a workgroup whose subgroups take at least so many GROUP_ROWS rows each, and the constants that say so. */
+export function waveShape(
+  device: DeviceTraits,
+  quads: number,
+): { groupRows: number; consts: Record<string, Const> } {
+  const numQuads = quads * Math.ceil(WAVE_LANES / device.subgroupMinSize);
   const leastWaves = Math.max(1, Math.floor(WAVE_LANES / device.subgroupMaxSize));
   return {
-    ...matvecSource(product, device, {
-      body: wavesBody,
-      reduce: [],
-      groupRows: GROUP_ROWS * numQuads,
-      isStaged,
-      consts: {
-        num_lanes: WAVE_LANES,
-        num_quads: numQuads,
-        quad_rounds: Math.ceil(numQuads / leastWaves),
-      },
-    }),
-    enables: ['subgroups'],
+    groupRows: GROUP_ROWS * numQuads,
+    consts: { num_lanes: WAVE_LANES, num_quads: numQuads, quad_rounds: Math.ceil(numQuads / leastWaves) },
   };
 }
 
