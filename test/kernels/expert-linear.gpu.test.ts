@@ -40,8 +40,8 @@ interface Case {
 /** As in the tests of `linear`; a sum over slots is one longer sum of such products. */
 const TOLERANCE = 2e-6;
 
-const matvec = ['matvec-subgroups', 'matvec'];
-const sum = ['sum-subgroups', 'sum'];
+const matvec = ['matvec-waves', 'matvec-subgroups', 'matvec'];
+const sum = ['sum-waves', 'sum-subgroups', 'sum'];
 const tile = ['tile-f16', 'tile'];
 
 /** `k` different experts for each row. */
@@ -174,12 +174,12 @@ describe('expertLinear', () => {
   it('adds up one expert, or eight of sixty, of one row', async () => {
     await check('bf16', { rows: 1, k: 1, numExperts: 3, cols: 20, unitRows: 36, sum: 'plain' }, sum);
     const c = { rows: 1, k: 8, numExperts: 60, cols: 136, unitRows: 8, hasSlots: true };
-    await check('bf16', { ...c, sum: 'plain', partExperts: 32 }, ['sum']);
+    await check('bf16', { ...c, sum: 'plain', partExperts: 32 }, ['sum-waves', 'sum']);
   });
 
   it('adds up few of the rows that were recorded', async () => {
     const c = { rows: 8, stepRows: 5, k: 2, numExperts: 3, cols: 20, unitRows: 12, hasSlots: true };
-    await check('f32', { ...c, sum: 'residual' }, ['sum']);
+    await check('f32', { ...c, sum: 'residual' }, ['sum-waves', 'sum']);
   });
 
   it('joins tiles of several parts, of slots that each have an x', async () => {
@@ -207,7 +207,7 @@ describe('expertLinear', () => {
     const c = { rows: 5, k: 2, numExperts: 3, cols: 20, unitRows: 12, partExperts: 2 };
     const spoil: Case['spoil'] = ({ experts }) => experts.set([3, 2 ** 32 - 1], 4);
     const seed = freshSeed();
-    const single = await run('f32', { ...c, spoil }, ['matvec', 'tile'], seed);
+    const single = await run('f32', { ...c, spoil }, ['matvec-waves', 'matvec', 'tile'], seed);
     // The reference knows no expert 3: the two entries get any other, and must be poison instead.
     const experts = single.problem.experts.map((e, i) => (i === 4 || i === 5 ? 0 : e));
     const { out, magnitude } = reference({ ...single.problem, experts });
@@ -220,7 +220,7 @@ describe('expertLinear', () => {
         `${outcome.label}, seed ${seed}`,
       ).toBe(true);
     }
-    const added = await run('f32', { ...c, spoil, sum: 'plain' }, ['sum'], seed);
+    const added = await run('f32', { ...c, spoil, sum: 'plain' }, ['sum-waves', 'sum'], seed);
     const scales = added.problem.scales!.map((s, i) => (i === 4 || i === 5 ? 0 : s));
     const expected = reference({ ...added.problem, experts, scales });
     for (const outcome of added.outcomes) {
