@@ -12,7 +12,6 @@ export interface WllamaPackage {
     loadModel(files: Blob[], params: object): Promise<void>;
     createCompletion(params: object): Promise<{ choices: { text: string }[] }>;
     getNumThreads(): number;
-    isSupportWebGPU(): boolean;
   };
 }
 
@@ -23,7 +22,12 @@ export async function startWllama(
 ): Promise<Contender> {
   const model = int4Model(config);
   const file = new Blob(ggufQwen3(model, contextLength) as BlobPart[]);
-  const wllama = new Wllama({ default: wasmUrl }, { suppressNativeLog: true });
+  let log = '';
+  const keep = (...words: unknown[]): void => {
+    log += `${words.join(' ')}\n`;
+  };
+  const logger = { debug: keep, log: keep, warn: keep, error: keep };
+  const wllama = new Wllama({ default: wasmUrl }, { logger });
   await wllama.loadModel([file], { n_ctx: contextLength, warmup: false });
   const { layers, kvHeads, headDim } = model.sizes;
   let ids: number[] = [];
@@ -44,7 +48,7 @@ export async function startWllama(
   }
 
   return {
-    notes: `Q4_0, ${wllama.isSupportWebGPU() ? 'all layers on WebGPU' : 'on the CPU'}, ${wllama.getNumThreads()} thread(s), in a worker of its own`,
+    notes: `Q4_0, ${placeOf(log)}, ${wllama.getNumThreads()} thread(s), in a worker of its own`,
     weightBytes: file.size,
     kvBytes: 2 * 2 * layers * kvHeads * headDim * contextLength,
     isCounted: false,
@@ -54,4 +58,10 @@ export async function startWllama(
     },
     decode: answer,
   };
+}
+
+/** By its own account: an adapter that lacks what its kernels need leaves all layers to the CPU, whatever the page supports. */
+function placeOf(log: string): string {
+  const [, count, all] = log.match(/offloaded (\d+)\/(\d+) layers to GPU/) ?? [];
+  return count === undefined || count === '0' ? 'on the CPU' : `${count} of ${all} layers on WebGPU`;
 }
