@@ -143,19 +143,19 @@ describe('a large file', () => {
   test('is left at once by an abort, in whatever state its pieces are', async () => {
     const answer = ({ range, index }: Request, response: ServerResponse) => {
       if (range!.end <= 8 || index % 4 !== 3) return false;
-      response.writeHead(429, { 'Retry-After': '30' }).end(); // one piece waits for its next try
+      response.writeHead(429, { 'Retry-After': '60' }).end(); // one piece waits for its next try
       return true;
     };
     const server = await start({ answer, stallAfter: ({ range }) => (range!.end > 8 ? 100 : undefined) });
-    const source = await opened(server);
+    const source = await opened(server, { maxSilence: 600_000 });
     const reason = new Error('changed my mind');
     const controller = new AbortController();
     const reading = collect(source, { begin: 0, end: SIZE }, { signal: controller.signal });
-    await new Promise((resolve) => setTimeout(resolve, 50));
-    const started = performance.now();
+    await expect.poll(() => server.requests.length, { interval: 5, timeout: 10_000 }).toBe(4);
+    await new Promise((resolve) => setTimeout(resolve, 50)); // for the answers to come
     controller.abort(reason);
+    // Waiting for any piece would take longer than the test runner does.
     await expect(reading).rejects.toBe(reason);
-    expect(performance.now() - started).toBeLessThan(1000);
     await expect.poll(server.numOpen, { interval: 5, timeout: 10_000 }).toBe(0);
     const { length } = server.requests;
     await new Promise((resolve) => setTimeout(resolve, 50));
