@@ -75,6 +75,7 @@ const inProcess = {
   isolate: false,
   maxWorkers: availableParallelism(),
   testTimeout: 30_000,
+  hookTimeout: 30_000,
   sequence: { groupOrder: 0 },
 };
 
@@ -128,6 +129,8 @@ export default defineConfig({
   },
   test: {
     provide: { fixtures: listFixtures(root, process.env), everyCase },
+    // What is waited for comes soon on a quiet machine; a busy one may take its time.
+    expect: { poll: { timeout: 20_000 } },
     projects: [
       {
         extends: true,

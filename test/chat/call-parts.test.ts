@@ -1,4 +1,5 @@
 /** Calls that a mask has held to their form are calls for the parser, with arguments that fit the schema, whatever tokens are drawn. */
+
 import { Ajv } from 'ajv';
 import { describe, expect, it } from 'vitest';
 import { callParts } from '../../src/chat/call-parts.ts';
@@ -8,6 +9,7 @@ import { toolFormatOf } from '../../src/chat/tool-formats.ts';
 import type { AssistantMessage, ToolDefinition } from '../../src/chat/types.ts';
 import { type Constraint, compileConstraint, type Vocabulary } from '../../src/constrain/index.ts';
 import { isAllowed, type Kit, smallKit } from '../constrain/vocabularies.ts';
+import { numCases } from '../num-cases.ts';
 import { seededRandom } from '../seeded-random.ts';
 
 const TEMPLATES = {
@@ -106,7 +108,7 @@ describe.each(Object.entries(TEMPLATES))('a call in the format %s', (_, template
 
   it.each(['one', 'several'] as const)('is one, with arguments of its schema: %s', (which) => {
     const parts = callParts(kind, tools)[which];
-    for (let i = 0; i < 12; i++) {
+    for (let i = 0; i < numCases(12); i++) {
       const seed = Math.floor(Math.random() * 2 ** 32);
       const constraint = compileConstraint({ type: 'parts', parts }, kit.vocabulary);
       const text = randomCalls(constraint, kit, seededRandom(seed));

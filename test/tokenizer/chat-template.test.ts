@@ -1,8 +1,11 @@
 /** @file What callers rely on of ChatTemplate: where it comes from, what it renders, what it tells, how it fails. */
+
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { ChatTemplate, ChatTemplateError, thinkState } from '../../tokenizer/index.ts';
+import { anyCharacter } from '../any-character.ts';
 import { fixtureFolders } from '../fixture-folders.ts';
+import { numCases } from '../num-cases.ts';
 import { checkRecordedPrompts } from './chat-cases.ts';
 import { evalFiles } from './eval-cases.ts';
 import { PATIENT } from './tokenizers.ts';
@@ -285,7 +288,7 @@ describe('whatever the messages are', PATIENT, () => {
   const text = fc.string({
     unit: fc.constantFrom('a', ' ', '\n', '<think>', '</think>', '😀', '\ud83d', '\0', '{{', '"'),
   });
-  const json = fc.jsonValue({ noUnicodeString: false, maxDepth: 3 });
+  const json = fc.jsonValue({ stringUnit: anyCharacter, maxDepth: 3 });
   const content = fc.oneof({ weight: 3, arbitrary: text }, json);
   const call = fc.record(
     { name: text, arguments: json, function: fc.record({ name: text, arguments: json }) },
@@ -322,7 +325,7 @@ describe('whatever the messages are', PATIENT, () => {
           }
         },
       ),
-      { numRuns: 100 },
+      { numRuns: numCases(100) },
     );
   });
 });

@@ -1,8 +1,10 @@
 /** @file What holds for every text and every sequence of ids, on random ones. fast-check prints the seed of a failure. */
+
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { readPatterns, regexSplitter } from '../../tokenizer/pretokenize.ts';
 import { knownScanner } from '../../tokenizer/scanners.ts';
+import { numCases } from '../num-cases.ts';
 import { anyText, piecesOf } from './any-text.ts';
 import { textbookBpe } from './textbook-bpe.ts';
 import { tinyJson, tinyTokenizer } from './tiny-json.ts';
@@ -22,7 +24,7 @@ for (const model of ['qwen3', 'deepseek_v3'] as const) {
       const split = regexSplitter(patterns);
       fc.assert(
         fc.property(anyText, (text) => isEqual(piecesOf(scan, text), piecesOf(split, text))),
-        { numRuns: 1000 },
+        { numRuns: numCases(1000) },
       );
     });
 
@@ -34,7 +36,7 @@ for (const model of ['qwen3', 'deepseek_v3'] as const) {
           const text = model === 'qwen3' ? anything.normalize('NFC') : anything;
           return tokenizer.decode(tokenizer.encode(text, { special, addBos: false })) === text;
         }),
-        { numRuns: 1000 },
+        { numRuns: numCases(1000) },
       );
     });
 
@@ -45,7 +47,7 @@ for (const model of ['qwen3', 'deepseek_v3'] as const) {
         fc.property(anyText, (text) =>
           tokenizer.encode(text, { special: 'plain', addBos: false }).every((id) => !added.has(id)),
         ),
-        { numRuns: 1000 },
+        { numRuns: numCases(1000) },
       );
     });
 
@@ -65,7 +67,7 @@ for (const model of ['qwen3', 'deepseek_v3'] as const) {
           });
           return text + stream.flush() === tokenizer.decode(ids, { skipSpecial });
         }),
-        { numRuns: 1000 },
+        { numRuns: numCases(1000) },
       );
     });
   });
@@ -91,7 +93,7 @@ describe('byte pair encoding', PATIENT, () => {
         const tokens = Array.from(tokenizer.encode(text), (id) => tokenizer.idToToken(id));
         return isEqual(tokens, textbookBpe(text, merges));
       }),
-      { numRuns: 300 },
+      { numRuns: numCases(300) },
     );
   });
 
@@ -125,7 +127,7 @@ describe('byte pair encoding', PATIENT, () => {
           return isEqual(found, textbookBpe(word, merges));
         });
       }),
-      { numRuns: 100 },
+      { numRuns: numCases(100) },
     );
   });
 
