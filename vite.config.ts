@@ -141,7 +141,15 @@ export default defineConfig({
           ...inProcess,
         },
       },
-      { extends: true, test: { name: 'long', include: ['test/**/*.long.test.ts'], ...inProcess } },
+      {
+        extends: true,
+        test: {
+          name: 'long',
+          include: ['test/**/*.long.test.ts'],
+          ...inProcess,
+          testTimeout: 120_000, // some take ten seconds on a busy machine
+        },
+      },
       {
         extends: true,
         test: {
