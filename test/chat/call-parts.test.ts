@@ -1,5 +1,4 @@
 /** Calls that a mask has held to their form are calls for the parser, with arguments that fit the schema, whatever tokens are drawn. */
-
 import { Ajv } from 'ajv';
 import { describe, expect, it } from 'vitest';
 import { callParts } from '../../src/chat/call-parts.ts';

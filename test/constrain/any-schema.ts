@@ -1,5 +1,4 @@
 /** @file Random JSON schemas, each with its values, and some that people write. */
-
 import fc from 'fast-check';
 import { anyCharacter } from '../any-character.ts';
 

@@ -1,5 +1,4 @@
 /** What a request asks for, and what is wrong with it. */
-
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { ApiError } from '../../src/errors.ts';

@@ -1,5 +1,4 @@
 /** Streams of server-sent events, whatever pieces their bytes come in. */
-
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { type ServerEvent, serverEvents } from '../../src/openai/sse.ts';

@@ -1,5 +1,4 @@
 /** @file What callers rely on of ChatTemplate: where it comes from, what it renders, what it tells, how it fails. */
-
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { ChatTemplate, ChatTemplateError, thinkState } from '../../tokenizer/index.ts';

@@ -1,5 +1,4 @@
 /** @file A tokenizer.json from anywhere either works or gives a TokenizerError that names the field; nothing else happens. */
-
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { Tokenizer, TokenizerError } from '../../tokenizer/index.ts';
