@@ -3,6 +3,7 @@
  * in a complete checkpoint with exactly the right bytes, in a typed error, or in the end of the process; and when the faults are
  * gone the same store completes. No session ever gets a byte that is not of the file.
  */
+
 import { spawn } from 'node:child_process';
 import { appendFile, mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

@@ -2,6 +2,7 @@
  * Random scripts of faults on real servers. Each ends in exactly the right bytes of one version of the file, or in a typed
  * error; never in other bytes, in a hang, or with a request left running.
  */
+
 import type { ServerResponse } from 'node:http';
 import { setTimeout } from 'node:timers/promises';
 import { expect, test } from 'vitest';
