@@ -75,6 +75,7 @@ const inProcess = {
   isolate: false,
   maxWorkers: availableParallelism(),
   testTimeout: 30_000,
+  hookTimeout: 30_000,
   sequence: { groupOrder: 0 },
 };
 
@@ -128,6 +129,8 @@ export default defineConfig({
   },
   test: {
     provide: { fixtures: listFixtures(root, process.env), everyCase },
+    // What is waited for comes soon on a quiet machine; a busy one may take its time.
+    expect: { poll: { timeout: 20_000 } },
     projects: [
       {
         extends: true,
@@ -138,7 +141,15 @@ export default defineConfig({
           ...inProcess,
         },
       },
-      { extends: true, test: { name: 'long', include: ['test/**/*.long.test.ts'], ...inProcess } },
+      {
+        extends: true,
+        test: {
+          name: 'long',
+          include: ['test/**/*.long.test.ts'],
+          ...inProcess,
+          testTimeout: 120_000, // some take ten seconds on a busy machine
+        },
+      },
       {
         extends: true,
         test: {

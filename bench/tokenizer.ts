@@ -1,11 +1,11 @@
 /**
- * @file `npm run bench:tokenizer`: load, encode, decode, memory and long words of this tokenizer beside @huggingface/tokenizers,
- * on 1 MB of mixed text, in one run. Prints medians, ratios and the bars; exits with 1 where a bar is missed.
+ * @file `npm run bench:tokenizer`: load, encode, decode, memory, long words and chat templates of this tokenizer beside
+ * @huggingface/tokenizers, on 1 MB of mixed text, in one run. Prints medians, ratios and the bars; exits with 1 where a bar is missed.
  */
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { Tokenizer as OtherTokenizer } from '@huggingface/tokenizers';
-import { Tokenizer } from '../tokenizer/index.ts';
+import { ChatTemplate, Tokenizer } from '../tokenizer/index.ts';
 import { mixedText, seededRandom } from './mixed-text.ts';
 
 const BARS = {
@@ -14,6 +14,7 @@ const BARS = {
   load: 1.3,
   heapMegabytes: 35,
   longWordMilliseconds: 30,
+  chatMilliseconds: 20,
 };
 
 const require = createRequire(import.meta.url);
@@ -28,6 +29,10 @@ const LONG_WORDS: Record<string, string> = {
   'one syllable': 'tion'.repeat(5_000),
   'one han character': '中'.repeat(20_000),
 };
+const HUNDRED_MESSAGES = Array.from({ length: 100 }, (_, i) => ({
+  role: i % 2 ? 'assistant' : 'user',
+  content: `<think>\n${'thought '.repeat(50)}\n</think>\n\n${'answer '.repeat(100)}`,
+}));
 let isMissed = false;
 
 function median(values: readonly number[]): number {
@@ -138,6 +143,14 @@ function bench(name: string, packageName: string): void {
       `at most ${BARS.longWordMilliseconds} ms`,
     );
   }
+  const template = ChatTemplate.fromCheckpoint({ tokenizerConfig: config });
+  const chat = median(Array.from({ length: 30 }, () => time(() => template.render(HUNDRED_MESSAGES))));
+  report(
+    'chat template, 100 messages',
+    milliseconds(chat),
+    chat <= BARS.chatMilliseconds,
+    `at most ${BARS.chatMilliseconds} ms`,
+  );
   if (!heap) {
     report('retained heap', 'not measured: needs node --expose-gc', undefined, '');
     return;

@@ -2,6 +2,7 @@
  * @file `npm test` and `npm run goldens`: sets up what the chosen Vitest projects need, then runs Vitest with the
  * arguments given. A first argument `--default-project=NAME` chooses a project where no `--project` follows;
  * `--every-case` runs all recorded cases and, in Chrome, the kernel tests that a plain run leaves to Node.
+ * Random cases are more than `npm run check` tries.
  */
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -17,6 +18,7 @@ if (everyCase >= 0) {
   args.splice(everyCase, 1);
   process.env.EVERY_CASE = '1';
 }
+process.env.MANY_CASES = '1';
 const fallback = args[0]?.startsWith('--default-project=') ? args.shift()?.split('=')[1] : undefined;
 if (fallback && projectsIn(args).length === 0) args.push('--project', fallback);
 

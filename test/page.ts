@@ -9,6 +9,7 @@ import { createServer, type ViteDevServer } from 'vite';
 import { browserArgs, findBrowser } from '../scripts/browser.mjs';
 
 const ROOT = join(import.meta.dirname, '..');
+const TIMEOUT = 120_000;
 const SCREENSHOTS = join(ROOT, 'test/screenshots');
 
 export interface OpenPage {
@@ -35,7 +36,7 @@ export async function startPageTest(): Promise<PageTest> {
   const executablePath = findBrowser();
   if (!executablePath) throw new Error('no browser for page tests; `npm run setup` installs one or says how');
   const server = await startServer();
-  const browser = await chromium.launch({ executablePath, args: browserArgs });
+  const browser = await launch(executablePath);
   const url = server.resolvedUrls!.local[0]!;
   return {
     url,
@@ -52,6 +53,13 @@ export async function startPageTest(): Promise<PageTest> {
       await server.close();
     },
   };
+}
+
+/** A browser whose pages are waited for as long as a busy machine with a software adapter may take. */
+async function launch(executablePath: string): Promise<Browser> {
+  const browser = await chromium.launch({ executablePath, args: browserArgs });
+  browser.on('context', (context) => context.setDefaultTimeout(TIMEOUT));
+  return browser;
 }
 
 /** The server of `npm start` on a free port; it does not watch files, so that an edit cannot reload a page under test. */

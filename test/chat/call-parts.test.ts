@@ -8,6 +8,7 @@ import { toolFormatOf } from '../../src/chat/tool-formats.ts';
 import type { AssistantMessage, ToolDefinition } from '../../src/chat/types.ts';
 import { type Constraint, compileConstraint, type Vocabulary } from '../../src/constrain/index.ts';
 import { isAllowed, type Kit, smallKit } from '../constrain/vocabularies.ts';
+import { numCases } from '../num-cases.ts';
 import { seededRandom } from '../seeded-random.ts';
 
 const TEMPLATES = {
@@ -106,7 +107,7 @@ describe.each(Object.entries(TEMPLATES))('a call in the format %s', (_, template
 
   it.each(['one', 'several'] as const)('is one, with arguments of its schema: %s', (which) => {
     const parts = callParts(kind, tools)[which];
-    for (let i = 0; i < 12; i++) {
+    for (let i = 0; i < numCases(12); i++) {
       const seed = Math.floor(Math.random() * 2 ** 32);
       const constraint = compileConstraint({ type: 'parts', parts }, kit.vocabulary);
       const text = randomCalls(constraint, kit, seededRandom(seed));

@@ -1,5 +1,6 @@
 /** @file Random JSON schemas, each with its values, and some that people write. */
 import fc from 'fast-check';
+import { anyCharacter } from '../any-character.ts';
 
 export interface SchemaCase {
   readonly schema: unknown;
@@ -10,7 +11,7 @@ export interface SchemaCase {
 const text = (constraints: fc.StringConstraints = {}) =>
   fc.oneof(
     fc.string({ ...constraints, unit: 'grapheme-ascii' }),
-    fc.string({ ...constraints, unit: 'binary' }),
+    fc.string({ ...constraints, unit: anyCharacter }),
     fc.string({
       ...constraints,
       unit: fc.constantFrom('"', '\\', '/', '\n', '\u0007', 'é', '中', '😀', ' ', 'a'),

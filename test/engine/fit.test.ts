@@ -7,6 +7,7 @@ import type { LoadOptions } from '../../src/engine/types.ts';
 import { InvalidInputError } from '../../src/errors.ts';
 import { folder } from '../../src/node.ts';
 import { freshSeed, seededRandom } from '../kernels/harness.ts';
+import { numCases } from '../num-cases.ts';
 import { headerOnly } from './header-only.ts';
 
 const GiB = 2 ** 30;
@@ -100,7 +101,7 @@ describe('the best that fits', () => {
     const random = seededRandom(seed);
     const pick = <T>(of: readonly T[]): T => of[Math.floor(random() * of.length)]!;
     const small = headerOnly('qwen3-0.6b').source;
-    for (let i = 0; i < 12; i++) {
+    for (let i = 0; i < numCases(12); i++) {
       const contextLength = 1 + Math.floor(random() * 40_960);
       const weights = pick(['published', 'auto', 'bf16', 'int8', 'int4'] as const);
       const bindingBytes = pick([2 ** 27, 2 ** 25, 2 ** 31]);

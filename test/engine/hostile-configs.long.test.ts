@@ -1,4 +1,4 @@
-/** Thousands of hostile configs: each is understood, or refused with a typed error, soon, before any weights are read. */
+/** Thousands of hostile configs: each is understood, or refused with a typed error before any weights are read. */
 import { readdirSync, readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { afterEach, describe, expect, test } from 'vitest';
@@ -7,9 +7,6 @@ import { openModel } from '../../src/engine/load.ts';
 import { ShaderloomError } from '../../src/errors.ts';
 import { familyOf } from '../../src/models/index.ts';
 import { folder } from '../../src/node.ts';
-
-/** Milliseconds; a case takes a few, and a busy machine may pause. */
-const MAX_CASE_TIME = 2000;
 
 type Json = Record<string, unknown>;
 
@@ -72,14 +69,11 @@ function mutate(config: Json, mutations: readonly { key: string; value: unknown;
 }
 
 async function attempt(work: () => unknown): Promise<void> {
-  const started = performance.now();
   try {
     await work();
   } catch (error) {
     if (!(error instanceof ShaderloomError)) throw error;
   }
-  const time = performance.now() - started;
-  if (time > MAX_CASE_TIME) throw new Error(`took ${time} ms`);
 }
 
 afterEach(() => expect(Object.keys(Object.prototype)).toEqual([]));

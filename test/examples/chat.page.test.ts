@@ -432,7 +432,7 @@ async function holdWeights(page: Page): Promise<{ open(): Promise<void> }> {
     const request = route.request();
     const isHeader = request.headers().range?.startsWith('bytes=0-');
     // Progress is told ten times a second: what came before this pause is told with what comes after it.
-    if (request.url().includes('model-00002')) await setTimeout(300);
+    if (request.url().includes('model-00002')) await setTimeout(1000);
     else if (!isHeader) await opened;
     await route.continue().catch(() => undefined); // the page may have given the request up
   });

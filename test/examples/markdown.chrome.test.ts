@@ -1,5 +1,6 @@
 /** @file The chat page's markdown, in a real browser: what a model writes is shown, and can do nothing. */
-import { afterEach, describe, expect, test } from 'vitest';
+import { Marked } from 'marked';
+import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { streamMarkdown } from '../../examples/chat/markdown.ts';
 
 const DOCUMENT = `# Title
@@ -112,18 +113,32 @@ describe('streamed markdown', () => {
     expect(container.lastElementChild!.textContent).toBe('Last.');
   });
 
-  test('of a long answer costs little per piece', () => {
-    const stream = streamMarkdown(document.createElement('div'));
-    const time = (pieces: number) => {
-      const start = performance.now();
-      for (let i = 0; i < pieces; i++) stream.append('Some words of it.\n\n');
-      return performance.now() - start;
+  test('of a long answer parses and changes as little per piece as at its start', () => {
+    const container = document.createElement('div');
+    const changes = new MutationObserver(() => {});
+    changes.observe(container, { childList: true, characterData: true, subtree: true });
+    const parsed = vi.spyOn(Marked.prototype, 'lexer');
+    onTestFinished(() => parsed.mockRestore());
+    const stream = streamMarkdown(container);
+    const costOf = (numPieces: number) => {
+      parsed.mockClear();
+      for (let i = 0; i < numPieces; i++) stream.append('Some words of it.\n\n');
+      const records = changes.takeRecords();
+      return {
+        parsedCharacters: parsed.mock.calls.reduce((sum, [text]) => sum + text.length, 0),
+        numChanges: records.length,
+        movedNodes: records.reduce(
+          (sum, { addedNodes, removedNodes }) => sum + addedNodes.length + removedNodes.length,
+          0,
+        ),
+      };
     };
-    time(100);
-    const early = time(200);
-    time(1000);
-    const late = time(200);
-    expect(late).toBeLessThan(early * 3 + 20);
+    costOf(1); // finds no block before it
+    const early = costOf(10);
+    costOf(500);
+    expect(costOf(10)).toEqual(early);
+    expect(early.parsedCharacters).toBeGreaterThan(0);
+    expect(early.movedNodes).toBeGreaterThan(0);
   });
 });
 

@@ -14,19 +14,17 @@ function expectAngles(
 ): void {
   const half = numbers.dim / 2;
   const rows = found.length / numbers.dim;
+  const wrong: string[] = [];
   for (let row = 0; row < rows; row++) {
     for (let i = 0; i < half; i++) {
       const { cos, sin } = ropeAngle(numbers, begin + row, i, sequenceLength);
-      const where = `position ${begin + row} pair ${i}`;
       // Angles up to 1e5 radians in f64 are good to 1e-11; the rest is rounding to f32.
-      expect(Math.abs(found[row * 2 * half + i]! - cos), where).toBeLessThan(
-        1e-7 * Math.max(1, Math.abs(cos)),
-      );
-      expect(Math.abs(found[row * 2 * half + half + i]! - sin), where).toBeLessThan(
-        1e-7 * Math.max(1, Math.abs(sin)),
-      );
+      const isNear = (a: number, b: number) => Math.abs(a - b) < 1e-7 * Math.max(1, Math.abs(b));
+      const [foundCos, foundSin] = [found[row * 2 * half + i]!, found[row * 2 * half + half + i]!];
+      if (!isNear(foundCos, cos) || !isNear(foundSin, sin)) wrong.push(`position ${begin + row} pair ${i}`);
     }
   }
+  expect(wrong).toEqual([]);
 }
 
 const yarn4 = { factor: 4, original_max_position_embeddings: 64 };

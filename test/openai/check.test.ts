@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { ApiError } from '../../src/errors.ts';
 import { checkChat, checkCompletion } from '../../src/openai/check.ts';
+import { numCases } from '../num-cases.ts';
 
 const model = { id: 'tiny', vocabSize: 1000 };
 const messages = [{ role: 'user', content: 'Hi' }];
@@ -300,7 +301,7 @@ describe('any JSON', () => {
           if (isObject) expect(param).toMatch(/^[a-z_]+/);
         }
       }),
-      { numRuns: 400 },
+      { numRuns: numCases(400) },
     );
   });
 });

@@ -107,8 +107,14 @@ export function testClients(place: () => Place): void {
       }
       expect(numChunks).toBeLessThan(10);
       const stopper = new AbortController();
-      const stopped = client.chat.completions.create(request, { signal: stopper.signal });
-      setTimeout(() => stopper.abort(), 20);
+      const { baseURL, fetch } = place();
+      const stopsWhenAsked: typeof fetch = (...args) => {
+        setTimeout(() => stopper.abort());
+        return fetch(...args);
+      };
+      const stopped = client
+        .withOptions({ baseURL, fetch: stopsWhenAsked })
+        .chat.completions.create(request, { signal: stopper.signal });
       await expect(stopped).rejects.toThrow(OpenAI.APIUserAbortError);
       const next = await client.chat.completions.create({ ...greedy, messages: user('What is 27 + 58?') });
       expect(next.choices[0]!.message.content).toBe('27 + 58 = 85.');

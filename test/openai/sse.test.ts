@@ -2,6 +2,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { type ServerEvent, serverEvents } from '../../src/openai/sse.ts';
+import { numCases } from '../num-cases.ts';
 
 /** A stream of bytes, cut at the given places. */
 function streamOf(bytes: Uint8Array, cuts: readonly number[] = []): ReadableStream<Uint8Array> {
@@ -66,7 +67,7 @@ describe('server-sent events', () => {
         const wanted = events.map((lines) => ({ event: 'message', data: lines.join('\n') }));
         expect(await read(written.join(''), cuts)).toEqual(wanted);
       }),
-      { numRuns: 300 },
+      { numRuns: numCases(300) },
     );
   });
 

@@ -203,7 +203,7 @@ test(`${NUM_SCRIPTS} random scripts of faults end in verified files or typed err
   const worker = async () => {
     for (const i of scripts) {
       const hang = new AbortController();
-      const limit = setTimeout(30_000, undefined, { signal: hang.signal }).then(
+      const limit = setTimeout(120_000, undefined, { signal: hang.signal }).then(
         () => Promise.reject(new Error('hangs')),
         () => new Promise<never>(() => undefined),
       );

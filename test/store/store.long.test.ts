@@ -68,6 +68,7 @@ async function damage(): Promise<void> {
 
 describe(`a store (seed ${seed})`, () => {
   test("hands out a hub's checkpoint as it is, and keeps it", async () => {
+    const begin = Date.now();
     const hub = await startHub();
     const store = openStore();
     await fillStore(fromHub(hub, store), files);
@@ -79,7 +80,7 @@ describe(`a store (seed ${seed})`, () => {
       totalBytes,
       isComplete: true,
     });
-    expect(Date.now() - model!.lastUsed!.getTime()).toBeLessThan(60_000);
+    expect(model!.lastUsed!.getTime()).toBeGreaterThanOrEqual(begin);
     expect(await store.size()).toBeGreaterThan(totalBytes);
     expect(await readdir(folder)).toEqual(expect.arrayContaining(['chunks', 'files', 'models', 'refs']));
   });

@@ -1,6 +1,7 @@
 /** @file Random text that pre-tokenizers find hard, for property tests in Node and in a page. */
 import fc from 'fast-check';
 import type { Splitter } from '../../tokenizer/scanners.ts';
+import { anyCharacter } from '../any-character.ts';
 
 /** Pieces at which pre-tokenizers, normalization and added tokens decide something. */
 const TELLING = [
@@ -37,7 +38,7 @@ export const anyText = fc
     fc.oneof(
       { weight: 4, arbitrary: fc.constantFrom(...TELLING) },
       { weight: 1, arbitrary: fc.string({ unit: 'binary-ascii', maxLength: 6 }) },
-      { weight: 1, arbitrary: fc.string({ unit: 'binary', maxLength: 4 }) },
+      { weight: 1, arbitrary: fc.string({ unit: anyCharacter, maxLength: 4 }) },
     ),
     { maxLength: 30 },
   )

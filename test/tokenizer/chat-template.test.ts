@@ -2,7 +2,9 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { ChatTemplate, ChatTemplateError, thinkState } from '../../tokenizer/index.ts';
+import { anyCharacter } from '../any-character.ts';
 import { fixtureFolders } from '../fixture-folders.ts';
+import { numCases } from '../num-cases.ts';
 import { checkRecordedPrompts } from './chat-cases.ts';
 import { evalFiles } from './eval-cases.ts';
 import { PATIENT } from './tokenizers.ts';
@@ -119,18 +121,20 @@ describe('rendering', () => {
     ]);
   });
 
-  test('a conversation of a hundred messages takes a few milliseconds', () => {
-    const messages = Array.from({ length: 100 }, (_, i) => ({
-      role: i % 2 ? 'assistant' : 'user',
-      content: `<think>\n${'thought '.repeat(50)}\n</think>\n\n${'answer '.repeat(100)}`,
-    }));
-    const times = Array.from({ length: 30 }, () => {
-      const start = performance.now();
-      published.get('qwen3')!.render(messages, { addGenerationPrompt: true });
-      return performance.now() - start;
-    });
-    // The best of thirty, with room for machines that are busy with other things.
-    expect(Math.min(...times)).toBeLessThan(20);
+  test('a conversation of a thousand messages renders to its end, without the thoughts of earlier answers', () => {
+    const answer = 'answer '.repeat(100);
+    const messages = Array.from({ length: 500 }, (_, i) => [
+      { role: 'user', content: `Question ${i}` },
+      { role: 'assistant', content: `<think>\n${'thought '.repeat(50)}\n</think>\n\n${answer}` },
+    ]).flat();
+    const last = { role: 'user', content: 'Last' };
+    const turns = Array.from(
+      { length: 500 },
+      (_, i) => `<|im_start|>user\nQuestion ${i}<|im_end|>\n<|im_start|>assistant\n${answer}<|im_end|>\n`,
+    );
+    expect(published.get('qwen3')!.render([...messages, last], { addGenerationPrompt: true })).toBe(
+      `${turns.join('')}<|im_start|>user\nLast<|im_end|>\n<|im_start|>assistant\n`,
+    );
   });
 });
 
@@ -283,7 +287,7 @@ describe('whatever the messages are', PATIENT, () => {
   const text = fc.string({
     unit: fc.constantFrom('a', ' ', '\n', '<think>', '</think>', '😀', '\ud83d', '\0', '{{', '"'),
   });
-  const json = fc.jsonValue({ noUnicodeString: false, maxDepth: 3 });
+  const json = fc.jsonValue({ stringUnit: anyCharacter, maxDepth: 3 });
   const content = fc.oneof({ weight: 3, arbitrary: text }, json);
   const call = fc.record(
     { name: text, arguments: json, function: fc.record({ name: text, arguments: json }) },
@@ -320,7 +324,7 @@ describe('whatever the messages are', PATIENT, () => {
           }
         },
       ),
-      { numRuns: 100 },
+      { numRuns: numCases(100) },
     );
   });
 });

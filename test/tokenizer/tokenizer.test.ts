@@ -217,13 +217,11 @@ describe('models', () => {
     expect(tokenizer.idToToken(1030)).toBe('é｜Ġ');
   });
 
-  test('a word of 20,000 characters takes no quadratic time', () => {
+  test('a word of 140,000 characters decodes to itself', () => {
     const tokenizer = tinyTokenizer();
+    // Looking at the whole word for each merge would take minutes.
     const word = 'reverse'.repeat(20_000);
-    const begin = performance.now();
-    const ids = tokenizer.encode(word);
-    expect(performance.now() - begin).toBeLessThan(2_000);
-    expect(tokenizer.decode(ids)).toBe(word);
+    expect(tokenizer.decode(tokenizer.encode(word))).toBe(word);
   });
 });
 

@@ -11,6 +11,7 @@ import { openCheckpoint, readJson, streamTensors } from '../../src/weights/check
 import { openSource } from '../../src/weights/open-source.ts';
 import type { Source } from '../../src/weights/source.ts';
 import { urlSource } from '../../src/weights/url-source.ts';
+import { numCases } from '../num-cases.ts';
 import { type Behaviour, type FileServer, serve } from './file-server.ts';
 import {
   type Header,
@@ -368,7 +369,7 @@ test('whatever headers and index say, a checkpoint opens or is refused with a Co
         expect(error).toBeInstanceOf(CorruptCheckpointError);
       }
     }),
-    { numRuns: 200 },
+    { numRuns: numCases(200) },
   );
   expect(numOpened).toBeGreaterThan(0);
 });

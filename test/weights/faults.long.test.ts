@@ -187,7 +187,7 @@ async function runScript(seed: number): Promise<Ending> {
       ),
     );
     expect(isOneVersion, 'bytes of one version').toBe(true);
-    await expect.poll(() => server.numOpen() + other.numOpen(), { interval: 5, timeout: 10_000 }).toBe(0);
+    await expect.poll(() => server.numOpen() + other.numOpen(), { interval: 5 }).toBe(0);
     return ending;
   } finally {
     await Promise.all([server.close(), other.close()]);
@@ -222,7 +222,7 @@ test(`${NUM_SCRIPTS} random scripts of faults end in the right bytes or in a typ
   const worker = async () => {
     for (const script of scripts) {
       const hang = new AbortController();
-      const limit = setTimeout(20_000, undefined, { signal: hang.signal }).then(
+      const limit = setTimeout(60_000, undefined, { signal: hang.signal }).then(
         () => Promise.reject(new Error('hangs')),
         () => new Promise<never>(() => undefined),
       );
@@ -242,4 +242,4 @@ test(`${NUM_SCRIPTS} random scripts of faults end in the right bytes or in a typ
     `fault scripts from seed ${seed}: ${endings.complete} complete, ${endings.refused} typed errors`,
   );
   expect(endings.complete).toBeGreaterThan(NUM_SCRIPTS / 4);
-}, 120_000);
+}, 300_000);

@@ -1,6 +1,6 @@
 /**
- * Thousands of hostile safetensors headers and indexes: each is read as what it says, or refused with a typed error, soon,
- * within bounded memory, and without a trace in any prototype. (Hostile configs: test/engine/hostile-configs.long.test.ts.)
+ * Thousands of hostile safetensors headers and indexes: each is read as what it says, or refused with a typed error, within
+ * bounded memory, and without a trace in any prototype. (Hostile configs: test/engine/hostile-configs.long.test.ts.)
  */
 import fc from 'fast-check';
 import { afterEach, describe, expect, test } from 'vitest';
@@ -15,21 +15,15 @@ import {
 import { isPlainName } from '../../src/weights/source.ts';
 
 const MAX_HEAP_BYTES = 128 * 2 ** 20;
-/** Milliseconds; a case takes some hundredth of one, and a busy machine may pause. */
-const MAX_CASE_TIME = 2000;
 
 /** Runs one case; whatever fails must be a CorruptCheckpointError, and its message one that can be shown. */
 function attempt<T>(work: () => T): T | undefined {
-  const started = performance.now();
-  let result: T | undefined;
   try {
-    result = work();
+    return work();
   } catch (error) {
     if (!(error instanceof CorruptCheckpointError) || error.message.length > 2000) throw error;
+    return undefined;
   }
-  const time = performance.now() - started;
-  if (time > MAX_CASE_TIME) throw new Error(`took ${time} ms`);
-  return result;
 }
 
 afterEach(() => {

@@ -5,6 +5,7 @@ import { InvalidInputError, ShaderloomError, SourceError } from '../../src/error
 import { openCheckpoint } from '../../src/weights/checkpoint.ts';
 import { hubSource, parseHubName } from '../../src/weights/hub.ts';
 import { openSource } from '../../src/weights/open-source.ts';
+import { numCases } from '../num-cases.ts';
 import { serve } from './file-server.ts';
 import { type HubBehaviour, type HubRepository, type HubServer, serveHub } from './hub-server.ts';
 import { readCheckpoint, type Summary } from './read-checkpoint.ts';
@@ -128,7 +129,7 @@ describe('a name', () => {
         expect(pathname.split('/').length).toBe(6);
         expect(pathname.startsWith(`/${name.repository}/resolve/`)).toBe(true);
       }),
-      { numRuns: 2000 },
+      { numRuns: numCases(2000) },
     );
   });
 });

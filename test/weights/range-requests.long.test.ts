@@ -62,7 +62,7 @@ describe('a large file', () => {
     const server = await start({
       delay() {
         most = Math.max(most, server.numOpen());
-        return 1;
+        return most < 4 ? 100 : 1; // until all four are there, however long a busy machine takes
       },
     });
     await expectWhole(await opened(server));
@@ -79,12 +79,12 @@ describe('a large file', () => {
     for await (const _ of source.stream('big.bin', [{ begin: 0, end: SIZE }], {
       signal: controller.signal,
     })) {
-      await expect.poll(() => server.requests.length, { timeout: 10_000 }).toBe(4);
+      await expect.poll(() => server.requests.length).toBe(4);
       await new Promise((resolve) => setTimeout(resolve, 100));
       break;
     }
     expect(server.requests.length).toBe(4);
-    await expect.poll(server.numOpen, { interval: 5, timeout: 10_000 }).toBe(0);
+    await expect.poll(server.numOpen, { interval: 5 }).toBe(0);
   });
 
   test('takes the memory of four pieces, whatever its size', async () => {
@@ -109,15 +109,15 @@ describe('a large file', () => {
     const isFirst = firstOfPiece();
     const server = await start({ stallAfter: (request) => (isFirst(request) ? 30_000 : undefined) });
     await expectWhole(await opened(server, { maxSilence: 200 }));
-    await expect.poll(server.numOpen, { interval: 5, timeout: 10_000 }).toBe(0);
+    await expect.poll(server.numOpen, { interval: 5 }).toBe(0);
   });
 
   test('on a server that is slow, but not silent, is read to its end', async () => {
-    const server = await start({ delay: () => 300 }); // four times for a piece
-    const source = await opened(server, { maxSilence: 1000 });
-    const part = await collect(source, { begin: 0, end: 2 * PIECE });
-    expect(Buffer.compare(part, big.subarray(0, 2 * PIECE))).toBe(0);
-    expect(server.requests).toHaveLength(2);
+    const server = await start({ delay: () => 75 }); // forty times for the piece: more than it may be silent
+    const source = await opened(server, { maxSilence: 2500, pieceBytes: 10 * PIECE });
+    const part = await collect(source, { begin: 0, end: 10 * PIECE });
+    expect(Buffer.compare(part, big.subarray(0, 10 * PIECE))).toBe(0);
+    expect(server.requests).toHaveLength(1);
   });
 
   test('on a server that accepts and never answers is given up', async () => {
@@ -133,30 +133,30 @@ describe('a large file', () => {
       response.writeHead(403).end();
       return true;
     };
-    const server = await start({ answer, delay: () => 200 });
+    const server = await start({ answer, delay: ({ range }) => (range!.end > 8 ? 60_000 : 0) });
     const reading = collect(await opened(server), { begin: 0, end: SIZE });
     await expect(reading).rejects.toThrow(/answered 403/);
-    await expect.poll(server.numOpen, { interval: 5, timeout: 10_000 }).toBe(0);
+    await expect.poll(server.numOpen, { interval: 5 }).toBe(0);
     expect(server.requests.length).toBeLessThanOrEqual(4);
   });
 
   test('is left at once by an abort, in whatever state its pieces are', async () => {
     const answer = ({ range, index }: Request, response: ServerResponse) => {
       if (range!.end <= 8 || index % 4 !== 3) return false;
-      response.writeHead(429, { 'Retry-After': '30' }).end(); // one piece waits for its next try
+      response.writeHead(429, { 'Retry-After': '60' }).end(); // one piece waits for its next try
       return true;
     };
     const server = await start({ answer, stallAfter: ({ range }) => (range!.end > 8 ? 100 : undefined) });
-    const source = await opened(server);
+    const source = await opened(server, { maxSilence: 600_000 });
     const reason = new Error('changed my mind');
     const controller = new AbortController();
     const reading = collect(source, { begin: 0, end: SIZE }, { signal: controller.signal });
-    await new Promise((resolve) => setTimeout(resolve, 50));
-    const started = performance.now();
+    await expect.poll(() => server.requests.length, { interval: 5 }).toBe(4);
+    await new Promise((resolve) => setTimeout(resolve, 50)); // for the answers to come
     controller.abort(reason);
+    // Waiting for any piece would take longer than the test runner does.
     await expect(reading).rejects.toBe(reason);
-    expect(performance.now() - started).toBeLessThan(1000);
-    await expect.poll(server.numOpen, { interval: 5, timeout: 10_000 }).toBe(0);
+    await expect.poll(server.numOpen, { interval: 5 }).toBe(0);
     const { length } = server.requests;
     await new Promise((resolve) => setTimeout(resolve, 50));
     expect(server.requests.length).toBe(length);

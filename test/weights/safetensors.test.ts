@@ -10,6 +10,7 @@ import {
   type SafetensorsDtype,
   type StoredTensor,
 } from '../../src/weights/safetensors.ts';
+import { numCases } from '../num-cases.ts';
 import {
   type Header,
   jsonBytes,
@@ -275,7 +276,7 @@ describe('whatever is done to a file, it is read correctly or refused with a Cor
           checkFile(file);
         },
       ),
-      { numRuns: 500 },
+      { numRuns: numCases(500) },
     );
   });
 
@@ -295,7 +296,7 @@ describe('whatever is done to a file, it is read correctly or refused with a Cor
         });
         checkFile(writeSafetensors(tensors, { header }));
       }),
-      { numRuns: 500 },
+      { numRuns: numCases(500) },
     );
   });
 });

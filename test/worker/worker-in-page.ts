@@ -67,6 +67,8 @@ export interface WorkerInPage {
   dispose(): Promise<void>;
   /** Milliseconds of the tasks of the page's thread that took more than 50, since the last call. */
   longTasks(): number[];
+  /** Pieces of work that the page's own thread has given to a GPU, since it was opened. */
+  submits(): number;
   /** What loading failed with that began in the drop event; it is allowed a byte of memory. */
   dropFailure(): Promise<Failure>;
   /** Copies files of the dev server to a directory of the browser's storage. */
@@ -88,6 +90,12 @@ const tasks: number[] = [];
 new PerformanceObserver((list) => {
   tasks.push(...list.getEntries().map(({ duration }) => duration));
 }).observe({ type: 'longtask' });
+let numSubmits = 0;
+const { submit } = GPUQueue.prototype;
+GPUQueue.prototype.submit = function (buffers) {
+  numSubmits++;
+  return submit.call(this, buffers);
+};
 
 const input = document.body.appendChild(document.createElement('input'));
 input.type = 'file';
@@ -190,6 +198,7 @@ window.inPage = {
   dispose: () => engine!.dispose(),
   dropFailure: () => droppedFailure!,
   longTasks: () => tasks.splice(0),
+  submits: () => numSubmits,
 
   async fillDirectory(urls) {
     for (const [name, url] of Object.entries(urls)) {
