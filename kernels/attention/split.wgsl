@@ -1,8 +1,9 @@
-// How a step cuts its context (step.position + step.rows positions) into at most max_splits splits: split_unit positions
-// each, or a multiple of that when the context is longer than max_splits * split_unit.
-// Expects: split_unit, max_splits.
+// How a step cuts its context (step.position + step.rows positions) into splits, of which each has split_groups workgroups:
+// split_unit positions each, or a multiple of that when these would be more than max_splits, or more than fill the device.
+// Expects: split_unit, max_splits, split_groups.
 
 fn split_length() -> u32 {
   let context = step.position + step.rows;
-  return split_unit * max(1u, (context + split_unit * max_splits - 1u) / (split_unit * max_splits));
+  let filling = clamp((step.workgroups + split_groups - 1u) / split_groups, 1u, max_splits);
+  return split_unit * ((context + split_unit * filling - 1u) / (split_unit * filling));
 }

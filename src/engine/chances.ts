@@ -7,7 +7,7 @@ import type { SampleResult } from '../../kernels/sample/layout.ts';
 import { topLogits as kernel } from '../../kernels/sample/top-logits.ts';
 import { createReadbackRing } from '../gpu/buffers.ts';
 import type { GpuContext } from '../gpu/device.ts';
-import type { Step } from '../gpu/kernel.ts';
+import type { StepRows } from '../gpu/kernel.ts';
 import { createGraph, type SamplePickOp, sessionTensor, type Tensor } from '../graph/graph.ts';
 import { planGraph } from '../graph/plan.ts';
 import { topLogits } from '../graph/top-logits.ts';
@@ -26,7 +26,7 @@ export type TopOfRows = (row: number, sampled: SampleResult, count: number) => T
 
 export interface TopReader {
   /** To be called at once behind the submit of a step that samples. */
-  read(name: keyof Plans, step: Step): Promise<TopOfRows>;
+  read(name: keyof Plans, step: StepRows): Promise<TopOfRows>;
 }
 
 export interface Chances extends TopReader {

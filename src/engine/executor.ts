@@ -4,7 +4,7 @@
  */
 import { allocate, bufferSize } from '../gpu/buffers.ts';
 import type { GpuContext } from '../gpu/device.ts';
-import type { KernelTable, Step } from '../gpu/kernel.ts';
+import type { KernelTable, Step, StepRows } from '../gpu/kernel.ts';
 import { createProfiler, type ProfileRow } from '../gpu/profile.ts';
 import { type Tensor, tensorBytes } from '../graph/graph.ts';
 import type { Plan } from '../graph/plan.ts';
@@ -53,16 +53,24 @@ export interface Executor<Name extends string = string> {
   /** Submits one step of a program, with what `after` encodes behind it, and gives what `after` gives. */
   submit<T>(
     name: Name,
-    step: Step,
+    step: StepRows,
     options: { state?: State<Name>; after: (encoder: GPUCommandEncoder) => T },
   ): T;
   /** Submits a step, or only its first `until` dispatches. */
-  submit(name: Name, step: Step, options?: { state?: State<Name>; until?: number }): void;
+  submit(name: Name, step: StepRows, options?: { state?: State<Name>; until?: number }): void;
+  /** Workgroups that fill the device, as every step is told. */
+  readonly workgroups: number;
   readonly counts: { submits: number; dispatches: number };
   /** GPU time by op and variant, when profiling. */
   profile(): ProfileRow[];
   dispose(): void;
 }
+
+/**
+ * Workgroups that fill a device, where that was not measured: one for each core of a wide GPU. A software adapter has few
+ * cores, and what a workgroup begins with costs as much as some positions of attention.
+ */
+const workgroupsOn = ({ isFallback }: GpuContext['info']): number => (isFallback ? 32 : 128);
 
 /** The uniform that every kernel reads. */
 const STEP_BYTES = 16;
@@ -129,7 +137,8 @@ export async function createExecutor<Name extends string>(
     });
     const first = createState(sessionBuffers);
     const profiler = profile ? createProfiler(gpu) : undefined;
-    const words = new Uint32Array(4);
+    const workgroups = findings?.workgroups ?? workgroupsOn(gpu.info);
+    const words = Uint32Array.of(0, 0, workgroups, 0);
     const submitAlone = (program: Program, groups: BindGroups, step: Step, i: number): void => {
       const { label } = program.dispatches[i]!;
       const encoder = device.createCommandEncoder({ label });
@@ -140,6 +149,7 @@ export async function createExecutor<Name extends string>(
     return {
       program: (name) => programs.get(name)!,
       dispatches: () => [...programs.values()].flatMap((program) => program.dispatches),
+      workgroups,
       counts,
       profile: () => profiler?.table() ?? [],
       dispose,
@@ -158,7 +168,7 @@ export async function createExecutor<Name extends string>(
       stepBuffer: (name, tensor) => stepTensorOf(programs.get(name)!.plan)(tensor),
       submit<T>(
         name: Name,
-        step: Step,
+        { rows, position }: StepRows,
         {
           state = first,
           until,
@@ -166,8 +176,9 @@ export async function createExecutor<Name extends string>(
         }: { state?: State<Name>; until?: number; after?: (encoder: GPUCommandEncoder) => T } = {},
       ) {
         gpu.throwIfFaulty();
-        words[0] = step.rows;
-        words[1] = step.position;
+        const step: Step = { rows, position, workgroups };
+        words[0] = rows;
+        words[1] = position;
         device.queue.writeBuffer(stepUniform, 0, words);
         const program = programs.get(name)!;
         const groups = state.groups.get(name)!;

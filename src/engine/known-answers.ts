@@ -2,8 +2,9 @@
  * @file What hot ops must give, by plain loops in float64 on inputs that the host chose and weights as the GPU has them: some
  * outputs of every kind of place, since all would take the host seconds. It knows the arithmetic of ops, no kernel.
  */
+import { numSplits } from '../../kernels/attention/split.ts';
 import type { GpuContext } from '../gpu/device.ts';
-import { splitRows } from '../gpu/kernel.ts';
+import { type Step, splitRows } from '../gpu/kernel.ts';
 import {
   type AttendOp,
   type AttendSplitOp,
@@ -234,7 +235,8 @@ async function attendAnswers(
     ? cached
     : random.cached(values.shape[0]! * values.rowStride, values.dtype === 'f16');
   if (!isOneCache) run.write(wholeRows(values.base ?? values), own.words);
-  run.submit({ rows, position });
+  const step: Step = { rows, position, workgroups: run.executor.workgroups };
+  run.submit(step);
   const isSplit = run.op.kind === 'attendSplit';
   const out = isSplit ? (run.op as AttendSplitOp).outputs.partials : (run.op as AttendOp).outputs.out;
   const found = await run.read(out, rows);
@@ -250,7 +252,7 @@ async function attendAnswers(
       const largest = Math.max(...scores);
       const shares = scores.map((score) => Math.exp(score - largest));
       const whole = shares.reduce((a, b) => a + b, 0);
-      const merged = isSplit ? merge(run.op as AttendSplitOp, found, r, h, vDim, position + rows) : undefined;
+      const merged = isSplit ? merge(run.op as AttendSplitOp, step, found, r, h) : undefined;
       for (let d = 0; d < vDim; d++) {
         const sum = { sum: 0, magnitude: 0 };
         shares.forEach((share, t) => {
@@ -282,16 +284,15 @@ const wholeRows = (base: Tensor): Tensor => ({
 
 /** Partial results of all splits of a row and head, brought to one scale. */
 function merge(
-  { attrs: { splitLength, maxSplits }, outputs }: AttendSplitOp,
+  { attrs, inputs, outputs }: AttendSplitOp,
+  step: Step,
   partials: Float32Array,
   row: number,
   head: number,
-  vDim: number,
-  context: number,
 ): number[] {
-  const [heads, , width] = outputs.partials.shape.slice(1) as [number, number, number];
-  const length = splitLength * Math.max(1, Math.ceil(context / (splitLength * maxSplits)));
-  const parts = Array.from({ length: Math.ceil(context / length) }, (_, split) => {
+  const vDim = inputs.values.shape[2]!;
+  const [heads, maxSplits, width] = outputs.partials.shape.slice(1) as [number, number, number];
+  const parts = Array.from({ length: numSplits(attrs, step) }, (_, split) => {
     const begin = ((row * heads + head) * maxSplits + split) * width;
     return partials.subarray(begin, begin + width);
   });

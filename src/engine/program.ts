@@ -64,6 +64,8 @@ export interface Findings {
   readonly wrong: ReadonlySet<string>;
   /** The name of the fastest variant for an op, where that was measured. */
   fastest?(op: Op): string | undefined;
+  /** Workgroups that fill the device, where that was measured. */
+  readonly workgroups?: number | undefined;
 }
 
 /** What a variant is called, of all ops: `linear:matvec`. */

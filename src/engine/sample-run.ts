@@ -4,7 +4,7 @@
  */
 import { type BufferPool, readBuffer } from '../gpu/buffers.ts';
 import type { GpuContext } from '../gpu/device.ts';
-import { type KernelTable, type KernelVariant, type Step, splitRows } from '../gpu/kernel.ts';
+import { type KernelTable, type KernelVariant, type StepRows, splitRows } from '../gpu/kernel.ts';
 import {
   baseOf,
   createGraph,
@@ -109,7 +109,7 @@ export interface SampleRun<O extends HotOp = HotOp> {
   readonly executor: Executor<'run'>;
   /** Fills a tensor's rows with what `value` gives, in order: numbers, or the bits of f16. */
   write(tensor: Tensor, values: ArrayLike<number>): void;
-  submit(step: Step): void;
+  submit(step: StepRows): void;
   /** Dense rows of an f32 tensor. */
   read(tensor: Tensor, rows: number): Promise<Float32Array>;
   dispose(): void;

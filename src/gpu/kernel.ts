@@ -22,12 +22,17 @@ export interface DeviceTraits {
   readonly maxGridSize: number;
 }
 
-/** The numbers that change from step to step, bound to every kernel as `step`. */
-export interface Step {
+export interface StepRows {
   /** Rows of this step that count, at most the rows the program was recorded for. */
   readonly rows: number;
   /** Tokens in the cache before this step: row r stands at position + r. */
   readonly position: number;
+}
+
+/** The numbers that no kernel is compiled for, bound to every kernel as `step`. */
+export interface Step extends StepRows {
+  /** Workgroups that fill the device: attention of few rows cuts a long context into so many. */
+  readonly workgroups: number;
 }
 
 export type Grid = readonly [x: number, y: number, z: number];
@@ -143,7 +148,7 @@ export function splitRows(weight: Weight, maxBindingBytes: number): WeightPart[]
   return parts;
 }
 
-const STEP = `struct Step { rows: u32, position: u32, reserved0: u32, reserved1: u32 }
+const STEP = `struct Step { rows: u32, position: u32, workgroups: u32, reserved: u32 }
 @group(0) @binding(0) var<uniform> step: Step;
 `;
 

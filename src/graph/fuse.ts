@@ -31,12 +31,13 @@ export const FEW_ROWS = 8;
 
 /**
  * Splits of decode attention: short ones, so that a short context fills a GPU too, until kv heads (or every so many query
- * heads that share one) and splits are a workgroup for each core of a wide GPU. From there on splits grow with the context:
+ * heads that share one) and splits are as many workgroups as fill the device. From there on splits grow with the context:
  * what a split begins and ends with is paid for by more positions.
  */
 const SPLIT_LENGTH = 64;
-const FULL_WORKGROUPS = 128;
 const WORKGROUP_HEADS = 16;
+/** What the widest GPUs may need. */
+export const MAX_WORKGROUPS = 512;
 /** All partial results of an op: 64 splits of 128 heads of 512 values in 8 rows would be 135 MB, more than a binding may have. */
 const MAX_PARTIAL_BYTES = 2 ** 25;
 
@@ -297,8 +298,8 @@ const splitAttention: Rule<'attend'> = {
     const splitLength = SPLIT_LENGTH;
     const width = Math.ceil((values.shape[2]! + 2) / 4) * 4;
     const fitting = Math.max(1, Math.floor(MAX_PARTIAL_BYTES / (rows * heads * width * 4)));
-    const groups = Math.max(keys.shape[1]!, heads / WORKGROUP_HEADS);
-    const filling = Math.ceil(FULL_WORKGROUPS / groups);
+    const groups = Math.max(keys.shape[1]!, Math.ceil(heads / WORKGROUP_HEADS));
+    const filling = Math.ceil(MAX_WORKGROUPS / groups);
     const maxSplits = Math.min(filling, fitting, Math.ceil(capacity / splitLength));
     const partials = createTensor(ops.graph, [rows, heads, maxSplits, width], {
       name: `${op.scope}.partials`,
@@ -311,7 +312,7 @@ const splitAttention: Rule<'attend'> = {
         scope,
         inputs: { q, keys, values },
         weights: {},
-        attrs: { scale: op.attrs.scale, splitLength, maxSplits },
+        attrs: { scale: op.attrs.scale, splitLength, maxSplits, groups },
         outputs: { partials },
       },
       {
@@ -319,7 +320,7 @@ const splitAttention: Rule<'attend'> = {
         scope,
         inputs: { partials },
         weights: {},
-        attrs: { splitLength, maxSplits },
+        attrs: { splitLength, maxSplits, groups },
         outputs: op.outputs,
       },
     );

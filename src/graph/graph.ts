@@ -140,26 +140,27 @@ export type AttendOp = OpRecord<
   { scale: number },
   Out
 >;
+/** How `attendSplit` cuts a context, and `attendMerge` expects it. */
+export interface Splitting {
+  readonly splitLength: number;
+  readonly maxSplits: number;
+  readonly groups: number;
+}
 /**
  * The first half of `attend` for few rows: the step's context is cut into splits of `splitLength` positions, or a multiple
- * of that when it would be more than `maxSplits`. Each gives a partial result: partials f32 [rows, heads, maxSplits,
- * v_dim + 2 (weighted sum, largest score in units of ln 2, sum of exponentials), padded to a multiple of 4].
+ * of that when it would be more than `maxSplits` or, with `groups` workgroups for a split, more than fill the device. Each
+ * gives a partial result: partials f32 [rows, heads, maxSplits, v_dim + 2 (weighted sum, largest score in units of ln 2, sum
+ * of exponentials), padded to a multiple of 4].
  */
 export type AttendSplitOp = OpRecord<
   'attendSplit',
   { q: Tensor; keys: Tensor; values: Tensor },
   object,
-  { scale: number; splitLength: number; maxSplits: number },
+  { scale: number } & Splitting,
   { partials: Tensor }
 >;
 /** The second half: merges the partial results of all splits below the step's context. */
-export type AttendMergeOp = OpRecord<
-  'attendMerge',
-  { partials: Tensor },
-  object,
-  { splitLength: number; maxSplits: number },
-  Out
->;
+export type AttendMergeOp = OpRecord<'attendMerge', { partials: Tensor }, object, Splitting, Out>;
 /**
  * Chooses the k experts of each row. logits f32 [rows, experts]; experts u32 [rows, k], best first; scales f32 [rows, k].
  *   softmax: score = softmax(logits), chosen by score. sigmoid: score = sigmoid(logits), chosen by score + bias.

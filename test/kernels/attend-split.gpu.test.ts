@@ -73,6 +73,23 @@ test('a context too long for the number of splits has longer splits', async () =
   }
 });
 
+test('a device that few workgroups fill has longer splits', async () => {
+  const shape = shapes[3]!;
+  for (const workgroups of [1, 5, 8]) {
+    const c = caseOf(shape, { rows: 1, position: 700 });
+    const inputs = randomInputs(c);
+    const twin = twinOf(c, inputs);
+    const filled = { ...splits, workgroups };
+    for (const outcome of await runSplitAndMerge(c, inputs, filled)) expectAttention(c, twin, outcome);
+    const width = widthOf(c);
+    for (const { outputs } of await runSplit(c, inputs, filled)) {
+      const ofHead = outputs.partials!.subarray(0, splits.maxSplits * width);
+      const written = ofHead.filter((value, i) => i % width === 0 && !Number.isNaN(value));
+      expect(written).toHaveLength(Math.ceil(workgroups / shape.kvHeads));
+    }
+  }
+});
+
 test('a split may be of any length, with scores that grow or shrink along it', async () => {
   for (const shape of [shapes[0]!, shapes[4]!]) {
     for (const slope of [-0.1, 0, 0.1]) {

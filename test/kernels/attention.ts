@@ -3,11 +3,12 @@ import { expect } from 'vitest';
 import { attend } from '../../kernels/attention/attend.ts';
 import { attendMerge } from '../../kernels/attention/attend-merge.ts';
 import { attendSplit } from '../../kernels/attention/attend-split.ts';
-import type { Step } from '../../src/gpu/kernel.ts';
+import type { StepRows } from '../../src/gpu/kernel.ts';
 import {
   createTensor,
   type Graph,
   record,
+  type Splitting,
   sessionTensor,
   type Tensor,
   viewColumns,
@@ -37,7 +38,7 @@ export interface HeadShape {
 /** Values of a head of the cache's values. */
 export const vDimOf = (shape: HeadShape): number => shape.rank ?? shape.headDim;
 
-export interface Case extends HeadShape, Step {
+export interface Case extends HeadShape, StepRows {
   /** Rows the op is recorded for, at least those of the step. */
   recorded: number;
   scale: number;
@@ -53,7 +54,7 @@ export interface Inputs {
 /** More positions than any step reads; the rest is poison. */
 export const CAPACITY = 1024;
 
-export function caseOf(shape: HeadShape, step: Step & { recorded?: number }): Case {
+export function caseOf(shape: HeadShape, step: StepRows & { recorded?: number }): Case {
   const { recorded = step.rows, rows, position } = step;
   return { ...shape, rows, position, recorded, scale: shape.headDim ** -0.5, seed: freshSeed() };
 }
@@ -107,12 +108,27 @@ export const runAttend = (c: Case, inputs: Inputs): Promise<Outcome[]> =>
 export interface Splits {
   splitLength: number;
   maxSplits: number;
+  /** Workgroups that fill the device. Default: more than there are splits for. */
+  workgroups?: number;
 }
+
+/** As for a model, where each kv head has its workgroup. */
+const splittingOf = (c: Case, { splitLength, maxSplits }: Splits): Splitting => ({
+  splitLength,
+  maxSplits,
+  groups: c.kvHeads,
+});
+
+const stepOf = ({ rows, position }: Case, { workgroups }: Splits) => ({
+  rows,
+  position,
+  ...(workgroups && { workgroups }),
+});
 
 /** Values in a partial result: the weighted sum, largest score, sum of exponentials, padding. */
 export const widthOf = (c: Case): number => Math.ceil((vDimOf(c) + 2) / 4) * 4;
 
-export const runSplit = (c: Case, inputs: Inputs, { splitLength, maxSplits }: Splits): Promise<Outcome[]> =>
+export const runSplit = (c: Case, inputs: Inputs, splits: Splits): Promise<Outcome[]> =>
   runVariants(attendSplit, {
     record(graph) {
       const { q, cache } = recordInputs(graph, c);
@@ -121,14 +137,14 @@ export const runSplit = (c: Case, inputs: Inputs, { splitLength, maxSplits }: Sp
         scope: 'layer',
         inputs: { q, ...cache },
         weights: {},
-        attrs: { splitLength, maxSplits, scale: c.scale },
+        attrs: { ...splittingOf(c, splits), scale: c.scale },
         outputs: {
-          partials: createTensor(graph, [c.recorded, c.kvHeads * c.group, maxSplits, widthOf(c)]),
+          partials: createTensor(graph, [c.recorded, c.kvHeads * c.group, splits.maxSplits, widthOf(c)]),
         },
       });
     },
     data: { ...inputs },
-    step: c,
+    step: stepOf(c, splits),
   });
 
 /** Both halves; whatever the first did not write is poison to the second. */
@@ -143,12 +159,12 @@ export async function runSplitAndMerge(c: Case, inputs: Inputs, splits: Splits):
           scope: 'layer',
           inputs: { partials: createTensor(graph, [c.recorded, heads, splits.maxSplits, widthOf(c)]) },
           weights: {},
-          attrs: splits,
+          attrs: splittingOf(c, splits),
           outputs: { out: createTensor(graph, [c.recorded, heads * vDimOf(c)]) },
         });
       },
       data: { partials: half.outputs.partials! },
-      step: c,
+      step: stepOf(c, splits),
     });
     outcomes.push(...merged.map((o) => ({ ...o, label: `${half.label}, ${o.label}` })));
   }

@@ -5,7 +5,7 @@
 import { buildSources } from '../../src/engine/program.ts';
 import { readBuffer } from '../../src/gpu/buffers.ts';
 import { type GpuContext, openDevice } from '../../src/gpu/device.ts';
-import type { DeviceTraits, KernelVariant, Step, WeightPart } from '../../src/gpu/kernel.ts';
+import type { DeviceTraits, KernelVariant, Step, StepRows, WeightPart } from '../../src/gpu/kernel.ts';
 import {
   baseOf,
   createGraph,
@@ -32,7 +32,7 @@ export interface Problem {
   data: Readonly<Record<string, Data>>;
   /** By weight role: the packed sections of a matrix, or the values of a vector. */
   weights?: Readonly<Record<string, Readonly<Record<string, Uint8Array>> | Float32Array>>;
-  step: Step;
+  step: StepRows & Partial<Step>;
   /** A smaller binding limit than the device's, to see weights split into parts. */
   maxBindingBytes?: number;
   /** Run only variants with these names. */
@@ -139,7 +139,9 @@ async function runOnce(
   try {
     const step = buffers.uniform('step', 16);
     made.push(step);
-    device.queue.writeBuffer(step, 0, new Uint32Array([problem.step.rows, problem.step.position, 0, 0]));
+    const given: Step = { workgroups: 1024, ...problem.step };
+    const { rows, position, workgroups } = given;
+    device.queue.writeBuffer(step, 0, Uint32Array.of(rows, position, workgroups, 0));
     const roles = { ...op.inputs, ...op.outputs } as Record<string, Tensor | undefined>;
     const tensors = new Map<Tensor, GPUBuffer>();
     const images = new Map<Tensor, Uint32Array>();
@@ -176,7 +178,7 @@ async function runOnce(
       });
       pass.setPipeline(pipeline);
       pass.setBindGroup(0, bindGroup);
-      if (typeof source.grid === 'function') pass.dispatchWorkgroups(...source.grid(problem.step));
+      if (typeof source.grid === 'function') pass.dispatchWorkgroups(...source.grid(given));
       else pass.dispatchWorkgroupsIndirect(tensors.get(baseOf(source.grid))!, 0);
     });
     pass.end();

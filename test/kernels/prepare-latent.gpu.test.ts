@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { attend } from '../../kernels/attention/attend.ts';
 import { prepareLatent } from '../../kernels/latent/prepare-latent.ts';
-import type { Step } from '../../src/gpu/kernel.ts';
+import type { StepRows } from '../../src/gpu/kernel.ts';
 import { createTensor, type Graph, sessionTensor, viewColumns, Weights } from '../../src/graph/graph.ts';
 import * as ops from '../../src/graph/ops.ts';
 import { readRope, ropeAngles } from '../../src/graph/rope.ts';
@@ -67,14 +67,14 @@ const shapes: Sizes[] = [
 interface Problem {
   sizes: Sizes;
   shape: LatentShape;
-  step: Step;
+  step: StepRows;
   recorded: number;
   inputs: LatentInputs & Record<'q' | 'latent' | 'angles' | 'norm', Float32Array>;
   packed: Readonly<Record<string, Uint8Array>>;
   seed: number;
 }
 
-function problemOf(sizes: Sizes, { rows, position, recorded }: Step & { recorded: number }): Problem {
+function problemOf(sizes: Sizes, { rows, position, recorded }: StepRows & { recorded: number }): Problem {
   const { heads, nope, rope, v, rank } = sizes;
   const seed = freshSeed();
   const random = seededRandom(seed);

@@ -11,7 +11,7 @@ import { samplePick } from '../../kernels/sample/sample-pick.ts';
 import { sampleScale } from '../../kernels/sample/sample-scale.ts';
 import { buildSources, chooseVariant } from '../../src/engine/program.ts';
 import { readBuffer } from '../../src/gpu/buffers.ts';
-import type { KernelTable, Step } from '../../src/gpu/kernel.ts';
+import type { KernelTable, StepRows } from '../../src/gpu/kernel.ts';
 import {
   baseOf,
   createGraph,
@@ -67,7 +67,7 @@ export function probabilities(
 /** Samples at each step from the same logits; all steps are submitted before the first result is read. */
 export async function runSampler(
   input: SampleInput,
-  steps: readonly Step[] = [{ position: 0, rows: 1 }],
+  steps: readonly StepRows[] = [{ position: 0, rows: 1 }],
 ): Promise<SampleOutcome> {
   const { guesses, isDraft } = input;
   const rows = 1 + (guesses?.length ?? 0);
@@ -132,15 +132,15 @@ export async function runSampler(
       }),
     );
     device.pushErrorScope('validation');
-    steps.forEach((step, i) => {
-      device.queue.writeBuffer(uniform, 0, new Uint32Array([step.rows, step.position, 0, 0]));
+    steps.forEach(({ rows, position }, i) => {
+      device.queue.writeBuffer(uniform, 0, Uint32Array.of(rows, position, 1, 0));
       const encoder = device.createCommandEncoder();
       const pass = encoder.beginComputePass();
       for (const { pipeline, bindGroup, grid } of dispatches) {
         pass.setPipeline(pipeline);
         pass.setBindGroup(0, bindGroup);
         if (typeof grid !== 'function') throw new Error('the sampler knows its grids');
-        const [x, y, z] = grid(step);
+        const [x, y, z] = grid({ rows, position, workgroups: 1 });
         if (x * y * z > 0) pass.dispatchWorkgroups(x, y, z);
       }
       pass.end();
