@@ -9,6 +9,7 @@ import type { Plans } from './recording.ts';
 import { hotCases, nameOf } from './sample-run.ts';
 import { selfTest } from './self-test.ts';
 import { tune } from './tune.ts';
+import { tuneWorkgroups } from './tune-workgroups.ts';
 
 export interface ExamineOptions {
   tests: boolean;
@@ -39,9 +40,11 @@ export async function examine(
   if (tests) await selfTest(gpu, weights, table, hotCases(used), wrong, { forced, signal });
   const decoding = hotCases(used.filter((plan) => plan === decode || plan === plans.verify));
   let findings: Findings = { wrong };
-  if (tunes && !forced?.linear) {
+  if (tunes) {
     onTune();
-    findings = { wrong, fastest: await tune(gpu, weights, table, decoding, wrong, { signal }) };
+    const workgroups = await tuneWorkgroups(gpu, weights, table, decoding, findings, { forced, signal });
+    const fastest = forced?.linear ? undefined : await tune(gpu, weights, table, decoding, wrong, { signal });
+    findings = { wrong, workgroups, ...(fastest && { fastest }) };
   }
   const variants = decoding.map(({ ops: [op] }) => [
     nameOf(op!),

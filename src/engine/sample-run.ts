@@ -70,13 +70,17 @@ export function keyOf({ kind, attrs, inputs, weights, outputs }: Op): string {
 
 /** What a person calls such an op: `linear 3072 x 1024 int4-32-f16-zero, 1 row, norm`. */
 export function nameOf(op: HotOp): string {
-  const input = 'x' in op.inputs ? op.inputs.x : op.inputs.q;
-  const rows = input.shape[0]!;
+  const rows = rowsOf(op);
   const counted = `${rows} ${rows === 1 ? 'row' : 'rows'}`;
-  if (!('weight' in op.weights)) return `${op.kind} ${input.shape.slice(1).join(' x ')}, ${counted}`;
+  if (!('weight' in op.weights)) return `${op.kind} ${inputOf(op).shape.slice(1).join(' x ')}, ${counted}`;
   const { weight, norm } = op.weights;
   return `${op.kind} ${weight.rows} x ${weight.cols} ${weight.format.name}, ${counted}${norm ? ', norm' : ''}`;
 }
+
+/** Rows that an op was recorded for. */
+export const rowsOf = (op: HotOp): number => inputOf(op).shape[0]!;
+
+const inputOf = ({ inputs }: HotOp): Tensor => ('x' in inputs ? inputs.x : inputs.q);
 
 /** Copies of ops on tensors of their own; caches have `positions` rows. The same tensor stays the same. */
 function copyOps(graph: Graph, ops: readonly Op[], positions: number): Op[] {
@@ -125,8 +129,14 @@ export async function createSampleRun(
   {
     positions = 1,
     repeats = false,
+    workgroups,
     signal,
-  }: { positions?: number; repeats?: boolean; signal?: AbortSignal } = {},
+  }: {
+    positions?: number;
+    repeats?: boolean;
+    workgroups?: number | undefined;
+    signal?: AbortSignal | undefined;
+  } = {},
 ): Promise<SampleRun> {
   const [first] = ops;
   const graph = createGraph(() => {
@@ -139,6 +149,7 @@ export async function createSampleRun(
   const op = graph.ops.at(-1)! as HotOp;
   const executor = await createExecutor(gpu, weights, { run: planGraph(graph, { reuse: false }) }, table, {
     forced: { [op.kind]: variant.name },
+    findings: { wrong: new Set(), workgroups },
     signal,
   });
   const bufferOf = (t: Tensor): GPUBuffer => executor.stepBuffer('run', baseOf(t));

@@ -9,19 +9,19 @@ import type { Op } from '../graph/graph.ts';
 import { weightBytes } from '../graph/plan.ts';
 import type { GpuWeights } from '../weights/upload.ts';
 import { buildSources, variantLabel } from './program.ts';
-import { createSampleRun, type HotCase, keyOf } from './sample-run.ts';
+import { createSampleRun, type HotCase, keyOf, rowsOf } from './sample-run.ts';
 import { adapterKey, isRight } from './self-test.ts';
 import { openTuningStore, type TuningStore } from './tuning-store.ts';
 
 /** Milliseconds for everything. */
-const BUDGET = 2500;
+const BUDGET = 2300;
 /** Of one measurement: long beside the time to submit and to be told of the end. */
 const BATCH = 8;
 const REPETITIONS = 3;
 /** Weights that a measurement goes through: more than caches hold, so that they come from memory as in a decoded token. */
 const LEAST_BYTES = 128 << 20;
 /** The first variant stays unless another takes less than this share of its time: differences below are noise. */
-const LEAST_GAIN = 0.97;
+export const LEAST_GAIN = 0.97;
 
 export interface TuneOptions {
   /** Milliseconds. */
@@ -92,7 +92,11 @@ function candidatesOf(gpu: GpuContext, table: KernelTable, op: Op): Candidate[] 
 }
 
 /** A choice holds for one adapter, one shape, and these very kernels. */
-function storeKey(gpu: GpuContext, shape: string, candidates: readonly Candidate[]): string {
+export function storeKey(
+  gpu: GpuContext,
+  shape: string,
+  candidates: readonly Pick<Candidate, 'code'>[],
+): string {
   let hash = 0x811c9dc5;
   for (const { code } of candidates) {
     for (let i = 0; i < code.length; i++) hash = Math.imul(hash ^ code.charCodeAt(i), 0x01000193);
@@ -128,7 +132,7 @@ async function fastestOf(
     signal?.throwIfAborted();
     if (isLate()) return { winner: winner?.name, isComplete: false };
     if (!(await isRight(gpu, weights, table, hotCase, variant, wrong, signal))) continue;
-    const time = await timeVariant(gpu, weights, table, repeated, variant, isLate, signal);
+    const time = await timeVariant(gpu, weights, table, repeated, variant, { isLate, signal });
     if (time === undefined) return { winner: winner?.name, isComplete: false };
     // The first is what would be used anyway.
     const least =
@@ -160,23 +164,39 @@ function enough(hotCase: HotCase): HotCase {
   return { ...hotCase, ops: hotCase.ops.slice(0, Math.max(1, Math.ceil(LEAST_BYTES / each))) };
 }
 
-/** Milliseconds for all ops of the case: the median of some batches. Undefined: it got late. */
-async function timeVariant(
+/**
+ * Milliseconds for all ops of the case, with `positions` in the caches before them: the median of some batches. Undefined: it
+ * got late.
+ */
+export async function timeVariant(
   gpu: GpuContext,
   weights: GpuWeights,
   table: KernelTable,
   hotCase: HotCase,
   variant: KernelVariant,
-  isLate: () => boolean,
-  signal: AbortSignal | undefined,
+  {
+    isLate,
+    positions = 0,
+    workgroups,
+    signal,
+  }: {
+    isLate: () => boolean;
+    positions?: number;
+    workgroups?: number | undefined;
+    signal?: AbortSignal | undefined;
+  },
 ): Promise<number | undefined> {
-  const run = await createSampleRun(gpu, weights, table, hotCase, variant, { repeats: true, signal });
+  const rows = rowsOf(hotCase.ops[0]!);
+  const run = await createSampleRun(gpu, weights, table, hotCase, variant, {
+    positions: positions + rows,
+    repeats: true,
+    workgroups,
+    signal,
+  });
   try {
-    const x = 'x' in run.op.inputs ? run.op.inputs.x : run.op.inputs.q;
-    const rows = x.shape[0]!;
     const batch = async (times: number): Promise<number> => {
       const began = performance.now();
-      for (let i = 0; i < times; i++) run.submit({ rows, position: 0 });
+      for (let i = 0; i < times; i++) run.submit({ rows, position: positions });
       await gpu.device.queue.onSubmittedWorkDone();
       return performance.now() - began;
     };

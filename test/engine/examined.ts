@@ -14,9 +14,9 @@ export interface TinyModel {
   plans: Plans;
 }
 
-export async function tinyModel(name: string): Promise<TinyModel> {
+export async function tinyModel(name: string, contextLength = 128): Promise<TinyModel> {
   const { source } = fixtureFolders('tinyModels').find((f) => f.name === name)!;
-  const opened = await openModel(source, { contextLength: 128, prefillRows: 40 });
+  const opened = await openModel(source, { contextLength, prefillRows: 40 });
   const gpu = await openDevice();
   try {
     const weights = await uploadWeights(gpu, opened.checkpoint, everyWeight(opened.plans));

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 import { kernels } from '../../kernels/index.ts';
 import { hotCases } from '../../src/engine/sample-run.ts';
 import { tune } from '../../src/engine/tune.ts';
+import { tuneWorkgroups } from '../../src/engine/tune-workgroups.ts';
 import type { TuningStore } from '../../src/engine/tuning-store.ts';
 import type { KernelTable, KernelVariant } from '../../src/gpu/kernel.ts';
 import { type LoadProgress, loadModel } from '../../src/index.ts';
@@ -91,6 +92,30 @@ it('ends in time, with what it had no time for left as it was', async () => {
   });
   expect(decoding().map(({ ops }) => fastest(ops[0]!))).toEqual(decoding().map(() => undefined));
   expect(kept.size).toBe(0);
+});
+
+it('finds how many workgroups of attention fill the device, and does not measure again', async () => {
+  const { gpu, weights, plans } = await tinyModel('tiny-qwen3', 4096);
+  try {
+    const cases = hotCases([plans.decode]);
+    const findings = { wrong: new Set<string>() };
+    const kept = new Map<string, string>();
+    const find = (budget: number) =>
+      tuneWorkgroups(gpu, weights, kernels, cases, findings, { budget, store: storeIn(kept) });
+    const before = gpu.buffers.memory.buffers;
+    expect(await find(0)).toBeUndefined();
+    expect(kept.size).toBe(0);
+    const found = await find(60_000);
+    expect([64, 128]).toContain(found);
+    expect(await find(0)).toBe(found);
+    expect(gpu.buffers.memory.buffers).toBe(before);
+    // A context of one split is the same for all.
+    expect(
+      await tuneWorkgroups(gpu, weights, kernels, hotCases([model.plans.decode]), findings),
+    ).toBeUndefined();
+  } finally {
+    gpu.dispose();
+  }
 });
 
 it('ends when it is aborted', async () => {
