@@ -75,5 +75,5 @@ export async function tuneWorkgroups(
 function contextOf({ inputs: { keys, values } }: AttendSplitOp): number {
   const caches = [...new Set([baseOf(keys), baseOf(values)])];
   const perToken = caches.reduce((sum, t) => sum + tensorBytes(t) / t.shape[0]!, 0);
-  return Math.max(1, Math.min(CONTEXT, keys.shape[0]!, Math.floor(MAX_CACHE_BYTES / perToken)));
+  return Math.min(CONTEXT, keys.shape[0]!, Math.floor(MAX_CACHE_BYTES / perToken));
 }
