@@ -67,10 +67,11 @@ export interface Executor<Name extends string = string> {
 }
 
 /**
- * Workgroups that fill a device, where that was not measured: one for each core of a wide GPU. A software adapter has few
- * cores, and what a workgroup begins with costs as much as some positions of attention.
+ * Workgroups that fill a device, where that was not measured: one for each core of a wide GPU. A software adapter has the
+ * processor's cores (Node tells them from 21 on), and what a workgroup begins with costs as much as many positions of attention.
  */
-const workgroupsOn = ({ isFallback }: GpuContext['info']): number => (isFallback ? 32 : 128);
+const workgroupsOn = ({ isFallback }: GpuContext['info']): number =>
+  isFallback ? 2 * (globalThis.navigator?.hardwareConcurrency ?? 16) : 128;
 
 /** The uniform that every kernel reads. */
 const STEP_BYTES = 16;
