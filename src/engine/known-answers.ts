@@ -1,10 +1,11 @@
 /**
  * @file What hot ops must give, by plain loops in float64 on inputs that the host chose and weights as the GPU has them: some
- * outputs of every kind of place, since all would take the host seconds. It knows the arithmetic of ops, no kernel.
+ * outputs of every kind of place, since all would take the host seconds. It knows the arithmetic of ops and how attention is split,
+ * no kernel.
  */
 import { numSplits } from '../../kernels/attention/split.ts';
 import type { GpuContext } from '../gpu/device.ts';
-import { type Step, splitRows } from '../gpu/kernel.ts';
+import { splitRows } from '../gpu/kernel.ts';
 import {
   type AttendOp,
   type AttendSplitOp,
@@ -235,11 +236,11 @@ async function attendAnswers(
     ? cached
     : random.cached(values.shape[0]! * values.rowStride, values.dtype === 'f16');
   if (!isOneCache) run.write(wholeRows(values.base ?? values), own.words);
-  const step: Step = { rows, position, workgroups: run.executor.workgroups };
-  run.submit(step);
-  const isSplit = run.op.kind === 'attendSplit';
-  const out = isSplit ? (run.op as AttendSplitOp).outputs.partials : (run.op as AttendOp).outputs.out;
-  const found = await run.read(out, rows);
+  run.submit({ rows, position });
+  const { op } = run;
+  const isSplit = op.kind === 'attendSplit';
+  const found = await run.read(isSplit ? op.outputs.partials : op.outputs.out, rows);
+  const splits = isSplit ? numSplits(op.attrs, { rows, position, workgroups: run.executor.workgroups }) : 1;
   const answers: Answer[] = [];
   for (const r of new Set([0, rows - 1])) {
     for (const h of new Set([0, heads >> 1, heads - 1])) {
@@ -252,7 +253,7 @@ async function attendAnswers(
       const largest = Math.max(...scores);
       const shares = scores.map((score) => Math.exp(score - largest));
       const whole = shares.reduce((a, b) => a + b, 0);
-      const merged = isSplit ? merge(run.op as AttendSplitOp, step, found, r, h) : undefined;
+      const merged = isSplit ? merge(op, splits, found, r, h) : undefined;
       for (let d = 0; d < vDim; d++) {
         const sum = { sum: 0, magnitude: 0 };
         shares.forEach((share, t) => {
@@ -284,15 +285,15 @@ const wholeRows = (base: Tensor): Tensor => ({
 
 /** Partial results of all splits of a row and head, brought to one scale. */
 function merge(
-  { attrs, inputs, outputs }: AttendSplitOp,
-  step: Step,
+  { inputs, outputs }: AttendSplitOp,
+  splits: number,
   partials: Float32Array,
   row: number,
   head: number,
 ): number[] {
   const vDim = inputs.values.shape[2]!;
   const [heads, maxSplits, width] = outputs.partials.shape.slice(1) as [number, number, number];
-  const parts = Array.from({ length: numSplits(attrs, step) }, (_, split) => {
+  const parts = Array.from({ length: splits }, (_, split) => {
     const begin = ((row * heads + head) * maxSplits + split) * width;
     return partials.subarray(begin, begin + width);
   });

@@ -144,11 +144,12 @@ export type AttendOp = OpRecord<
 export interface Splitting {
   readonly splitLength: number;
   readonly maxSplits: number;
+  /** Workgroups that each split has. */
   readonly groups: number;
 }
 /**
  * The first half of `attend` for few rows: the step's context is cut into splits of `splitLength` positions, or a multiple
- * of that when it would be more than `maxSplits` or, with `groups` workgroups for a split, more than fill the device. Each
+ * of that when it would be more than `maxSplits` or, with `groups` workgroups each, more than fill the device. Each
  * gives a partial result: partials f32 [rows, heads, maxSplits, v_dim + 2 (weighted sum, largest score in units of ln 2, sum
  * of exponentials), padded to a multiple of 4].
  */
