@@ -6,17 +6,10 @@ import { kernels } from '../../kernels/index.ts';
 import { createExecutor } from '../../src/engine/executor.ts';
 import type { GpuContext } from '../../src/gpu/device.ts';
 import { splitRows, type WeightPart } from '../../src/gpu/kernel.ts';
-import {
-  createGraph,
-  createTensor,
-  type Graph,
-  type LinearOp,
-  type Weight,
-  type WeightFormat,
-  Weights,
-} from '../../src/graph/graph.ts';
-import { linear } from '../../src/graph/ops.ts';
+import { createGraph, createTensor, type Graph } from '../../src/graph/graph.ts';
+import { type LinearOp, linear } from '../../src/graph/ops/linear.ts';
 import { planGraph, weightBytes } from '../../src/graph/plan.ts';
+import { type Weight, type WeightFormat, Weights } from '../../src/graph/weight.ts';
 import { convertedFormats } from '../../src/weights/convert.ts';
 import { formats } from '../../src/weights/formats.ts';
 import type { GpuWeights } from '../../src/weights/upload.ts';

@@ -4,7 +4,7 @@
  * attention, all heads on one cache) that arithmetic is.
  */
 import { type DeviceTraits, f32, type KernelVariant, wgslFile } from '../../src/gpu/kernel.ts';
-import type { AttendSplitOp } from '../../src/graph/graph.ts';
+import type { AttendSplitOp } from '../../src/graph/ops/attention.ts';
 import attendSplitText from './attend-split.wgsl?raw';
 import { cacheReader } from './cache.ts';
 import { numSplits, splitConsts, splitFile } from './split.ts';

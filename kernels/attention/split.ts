@@ -1,6 +1,6 @@
 /** @file How a step cuts its context into splits: split.wgsl, and the same rule for grids and for those who check them. */
 import { type Const, type Step, wgslFile } from '../../src/gpu/kernel.ts';
-import type { Splitting } from '../../src/graph/graph.ts';
+import type { Splitting } from '../../src/graph/ops/attention.ts';
 import splitText from './split.wgsl?raw';
 
 export const splitFile = wgslFile('kernels/attention/split.wgsl', splitText);

@@ -1,6 +1,7 @@
 /** @file What `attend` and the tiles of `attendSplit` share: attend.wgsl, and the shape of its workgroups. */
 import { f32, type KernelSource, wgslFile } from '../../src/gpu/kernel.ts';
-import type { AttendOp, AttendSplitOp, Tensor } from '../../src/graph/graph.ts';
+import type { Tensor } from '../../src/graph/graph.ts';
+import type { AttendOp, AttendSplitOp } from '../../src/graph/ops/attention.ts';
 import attendText from './attend.wgsl?raw';
 import { cacheReader } from './cache.ts';
 

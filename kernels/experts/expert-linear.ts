@@ -6,16 +6,12 @@ import {
   type KernelVariant,
   type TensorBinding,
   type WeightPart,
+  type WgslFile,
   weightBindings,
   wgslFile,
 } from '../../src/gpu/kernel.ts';
-import {
-  type EntryTiles,
-  type ExpertLinearOp,
-  rowSize,
-  type Tensor,
-  type WgslFile,
-} from '../../src/graph/graph.ts';
+import { rowSize, type Tensor } from '../../src/graph/graph.ts';
+import type { EntryTiles, ExpertLinearOp } from '../../src/graph/ops/experts.ts';
 import { foldGrid } from '../lib/grid.ts';
 import { reduceSubgroups, reduceWorkgroup, wavesPart } from '../lib/reduce.ts';
 import { epilogue, epilogueParts } from '../linear/epilogue.ts';

@@ -1,4 +1,4 @@
-// The num_slots best experts of each row, best first, and their scales (RouteOp in graph.ts has the formula).
+// The num_slots best experts of each row, best first, and their scales (RouteOp in graph/ops/experts.ts has the formula).
 //   experts[row, s] = the expert of rank s, scales[row, s] = score / (sum over the chosen, or 1) * scale
 // Layout: a row takes row_lanes lanes, four experts to each; a workgroup has group_rows rows. An expert's rank is the number
 //   of experts before it: larger choice scores, and equal ones with a lower id. So all ranks are known after one pass over

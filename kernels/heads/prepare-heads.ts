@@ -3,7 +3,8 @@
  * a workgroup; one barrier adds up the squares of each.
  */
 import { f32, type KernelVariant, vectorBinding, wgslFile } from '../../src/gpu/kernel.ts';
-import { baseOf, type Weight } from '../../src/graph/graph.ts';
+import { baseOf } from '../../src/graph/graph.ts';
+import type { Weight } from '../../src/graph/weight.ts';
 import prepareHeadsText from './prepare-heads.wgsl?raw';
 import { rotation } from './rotate.ts';
 import { cacheWriter } from './to-cache.ts';

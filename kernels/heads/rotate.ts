@@ -1,6 +1,7 @@
 /** @file The rotation of head units as a part of kernels, and what its WGSL needs. */
 import { type Binding, type Const, wgslFile } from '../../src/gpu/kernel.ts';
-import type { RopePairing, Tensor } from '../../src/graph/graph.ts';
+import type { Tensor } from '../../src/graph/graph.ts';
+import type { RopePairing } from '../../src/graph/ops/heads.ts';
 import rotateText from './rotate.wgsl?raw';
 
 const rotate = wgslFile('kernels/heads/rotate.wgsl', rotateText);

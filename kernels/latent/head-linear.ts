@@ -1,6 +1,7 @@
 /** @file `headLinear`: a matrix of its own for each head, by the kernels of `linear`. */
 import { type KernelVariant, type WeightPart, wgslFile } from '../../src/gpu/kernel.ts';
-import { type HeadLinearOp, rowSize } from '../../src/graph/graph.ts';
+import { rowSize } from '../../src/graph/graph.ts';
+import type { HeadLinearOp } from '../../src/graph/ops/latent.ts';
 import { MAX_MATVEC_ROWS, matvec, matvecSubgroups } from '../linear/matvec.ts';
 import type { Product } from '../linear/product.ts';
 import { fillsLargeTiles, fitsF16, inF16, largeTile, smallTile, tile } from '../linear/tile.ts';

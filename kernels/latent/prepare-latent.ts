@@ -17,7 +17,7 @@ import {
   weightBindings,
   wgslFile,
 } from '../../src/gpu/kernel.ts';
-import type { PrepareLatentOp } from '../../src/graph/graph.ts';
+import type { PrepareLatentOp } from '../../src/graph/ops/latent.ts';
 import { rotation } from '../heads/rotate.ts';
 import { cacheWriter } from '../heads/to-cache.ts';
 import prepareLatentText from './prepare-latent.wgsl?raw';

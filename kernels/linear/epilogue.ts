@@ -1,6 +1,7 @@
 /** @file What every linear kernel shares: the WGSL at its end, and the bindings and constants that it needs. */
 import { type Binding, type Const, vectorBinding, wgslFile } from '../../src/gpu/kernel.ts';
-import type { Tensor, Weight } from '../../src/graph/graph.ts';
+import type { Tensor } from '../../src/graph/graph.ts';
+import type { Weight } from '../../src/graph/weight.ts';
 import { swigluFile } from '../lib/swiglu.ts';
 import epilogueText from './epilogue.wgsl?raw';
 

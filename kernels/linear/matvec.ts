@@ -6,10 +6,11 @@ import {
   type KernelSource,
   type KernelVariant,
   vectorBinding,
+  type WgslFile,
   weightBindings,
   wgslFile,
 } from '../../src/gpu/kernel.ts';
-import type { LinearOp, WgslFile } from '../../src/graph/graph.ts';
+import type { LinearOp } from '../../src/graph/ops/linear.ts';
 import { foldGrid } from '../lib/grid.ts';
 import { reduceSubgroups, reduceTeams, reduceWorkgroup, wavesPart } from '../lib/reduce.ts';
 import { epilogue, epilogueParts } from './epilogue.ts';

@@ -7,7 +7,9 @@ import {
   type WgslFile,
   wgslFile,
 } from '../../src/gpu/kernel.ts';
-import type { LinearOp, Tensor, Weight } from '../../src/graph/graph.ts';
+import type { Tensor } from '../../src/graph/graph.ts';
+import type { LinearOp } from '../../src/graph/ops/linear.ts';
+import type { Weight } from '../../src/graph/weight.ts';
 import type { Ending } from './epilogue.ts';
 import matrixText from './matrix.wgsl?raw';
 import wholePartText from './whole-part.wgsl?raw';

@@ -5,10 +5,13 @@ import {
   type DeviceTraits,
   type KernelSource,
   type KernelVariant,
+  type WgslFile,
   weightBindings,
   wgslFile,
 } from '../../src/gpu/kernel.ts';
-import type { LinearOp, Tensor, Weight, WgslFile } from '../../src/graph/graph.ts';
+import type { Tensor } from '../../src/graph/graph.ts';
+import type { LinearOp } from '../../src/graph/ops/linear.ts';
+import type { Weight } from '../../src/graph/weight.ts';
 import { type Ending, epilogue, epilogueParts } from './epilogue.ts';
 import { linearProduct, matrixFile, type Product } from './product.ts';
 import tileText from './tile.wgsl?raw';

@@ -5,9 +5,11 @@ import {
   type KernelSource,
   type KernelVariant,
   vectorBinding,
+  type WgslFile,
   wgslFile,
 } from '../../src/gpu/kernel.ts';
-import { type RmsNormOp, rowSize, type WgslFile } from '../../src/graph/graph.ts';
+import { rowSize } from '../../src/graph/graph.ts';
+import type { RmsNormOp } from '../../src/graph/ops/norm.ts';
 import { foldGrid } from '../lib/grid.ts';
 import { reduceSubgroups, reduceWorkgroup } from '../lib/reduce.ts';
 import headsText from './rms-norm-heads.wgsl?raw';
@@ -16,7 +18,7 @@ import rowText from './rms-norm-row.wgsl?raw';
 const headsBody = wgslFile('kernels/norm/rms-norm-heads.wgsl', headsText);
 const rowBody = wgslFile('kernels/norm/rms-norm-row.wgsl', rowText);
 
-/** The longest row for which a few lanes are enough. Several heads to a row are always done so: `graph/ops.ts` makes their length a multiple of 4. */
+/** The longest row for which a few lanes are enough. Several heads to a row are always done so: `graph/ops/norm.ts` makes their length a multiple of 4. */
 const MAX_SHORT = 256;
 const HEAD_LANES = 8;
 const LANES = 64;

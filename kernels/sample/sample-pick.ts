@@ -16,7 +16,7 @@ const parts = [
 ];
 
 const NUM_LANES = 256;
-/** Blocks that workgroup memory has room for; `sample` in graph/ops.ts chooses their size so that no vocabulary has more. */
+/** Blocks that workgroup memory has room for; `sample` in graph/ops/sample.ts chooses their size so that no vocabulary has more. */
 const MAX_BLOCKS = 512;
 
 export const samplePick: readonly KernelVariant<'samplePick'>[] = [

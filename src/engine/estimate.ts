@@ -1,9 +1,9 @@
 /** @file What a model costs, from its plans alone: dispatches and bytes, without a GPU and without weights. */
 
 import { matrixOf, splitRows } from '../gpu/kernel.ts';
-import { baseOf, type Op, tensorBytes, type WeightResolver } from '../graph/graph.ts';
-import type { Plan } from '../graph/plan.ts';
-import { activeWeightBytes, weightBytes } from '../graph/plan.ts';
+import { baseOf, type Op, tensorBytes } from '../graph/graph.ts';
+import { activeWeightBytes, type Plan, weightBytes } from '../graph/plan.ts';
+import type { WeightResolver } from '../graph/weight.ts';
 import { familyOf } from '../models/index.ts';
 import { executorBytes } from './executor.ts';
 import { type RecordOptions, recordStep } from './recording.ts';

@@ -5,8 +5,9 @@
 import { DeviceLimitError } from '../errors.ts';
 import type { GpuContext } from '../gpu/device.ts';
 import { splitRows } from '../gpu/kernel.ts';
-import { tensorBytes, type Weight } from '../graph/graph.ts';
+import { tensorBytes } from '../graph/graph.ts';
 import { type Plan, weightBytes } from '../graph/plan.ts';
+import type { Weight } from '../graph/weight.ts';
 import { formatAs } from '../weights/resolve.ts';
 import { cacheTensors, type ExecutorBytes } from './executor.ts';
 import type { ModelSpec, Plans } from './recording.ts';

@@ -6,15 +6,11 @@
 import { numSplits } from '../../kernels/attention/split.ts';
 import type { GpuContext } from '../gpu/device.ts';
 import { splitRows } from '../gpu/kernel.ts';
-import {
-  type AttendOp,
-  type AttendSplitOp,
-  type ExpertLinearOp,
-  type LinearOp,
-  rowSize,
-  type Tensor,
-  type Weight,
-} from '../graph/graph.ts';
+import { rowSize, type Tensor } from '../graph/graph.ts';
+import type { AttendOp, AttendSplitOp } from '../graph/ops/attention.ts';
+import type { ExpertLinearOp } from '../graph/ops/experts.ts';
+import type { LinearOp } from '../graph/ops/linear.ts';
+import type { Weight } from '../graph/weight.ts';
 import { f16Value } from '../weights/decode.ts';
 import type { GpuWeights } from '../weights/upload.ts';
 import { type HotOp, readWeightRows, type SampleRun } from './sample-run.ts';

@@ -16,8 +16,9 @@ import {
   splitRows,
   type WeightPart,
 } from '../gpu/kernel.ts';
-import { baseOf, type Op, type Tensor, tensorBytes, type Weight } from '../graph/graph.ts';
+import { baseOf, type Op, type Tensor, tensorBytes } from '../graph/graph.ts';
 import type { Plan } from '../graph/plan.ts';
+import type { Weight } from '../graph/weight.ts';
 
 /** Where the program's buffers are, but for session tensors. */
 export interface Resources {

@@ -4,7 +4,6 @@
  * buffers.
  */
 import { InvalidInputError } from '../errors.ts';
-import { FEW_ROWS, fuse } from '../graph/fuse.ts';
 import {
   createGraph,
   createTensor,
@@ -12,11 +11,12 @@ import {
   sessionTensor,
   type Tensor,
   viewRow,
-  type WeightResolver,
-  Weights,
 } from '../graph/graph.ts';
+import { FEW_ROWS } from '../graph/op-list.ts';
+import { sample, sampleDraft, sampleRows } from '../graph/ops/sample.ts';
 import { type Plan, planGraph } from '../graph/plan.ts';
-import { sample, sampleDraft, sampleRows } from '../graph/sample-ops.ts';
+import { rewrite } from '../graph/rewrite.ts';
+import { type WeightResolver, Weights } from '../graph/weight.ts';
 import type { ModelConfig, ModelFamily, Run } from '../models/model.ts';
 import type { Speculation } from './types.ts';
 
@@ -116,7 +116,7 @@ function recordDraft(spec: ModelSpec, options: RecordOptions): Plan {
 }
 
 function finish(graph: Graph, options: RecordOptions, keep: readonly Tensor[] = []): Plan {
-  if (options.fuse !== false) fuse(graph, keep);
+  if (options.fuse !== false) rewrite(graph, keep);
   return planGraph(graph, { reuse: options.reuse, keep });
 }
 

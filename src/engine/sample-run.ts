@@ -10,13 +10,13 @@ import {
   createGraph,
   createTensor,
   type Graph,
-  type GroupEntriesOp,
   type Op,
   rowSize,
   type Tensor,
-  type Weight,
 } from '../graph/graph.ts';
+import type { GroupEntriesOp } from '../graph/ops/experts.ts';
 import { type Plan, planGraph } from '../graph/plan.ts';
+import type { Weight } from '../graph/weight.ts';
 import { decodeRow } from '../weights/decode.ts';
 import type { GpuWeights } from '../weights/upload.ts';
 import { createExecutor, type Executor } from './executor.ts';

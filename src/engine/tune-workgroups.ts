@@ -5,8 +5,9 @@
 import { splitLengthOf } from '../../kernels/attention/split.ts';
 import type { GpuContext } from '../gpu/device.ts';
 import { assemble, type KernelTable } from '../gpu/kernel.ts';
-import { MAX_WORKGROUPS } from '../graph/fuse.ts';
-import { type AttendSplitOp, baseOf, tensorBytes } from '../graph/graph.ts';
+import { baseOf, tensorBytes } from '../graph/graph.ts';
+import { MAX_WORKGROUPS } from '../graph/lower.ts';
+import type { AttendSplitOp } from '../graph/ops/attention.ts';
 import type { GpuWeights } from '../weights/upload.ts';
 import { buildSources, chooseVariant, type Findings, type ForcedVariants } from './program.ts';
 import { type HotCase, rowsOf } from './sample-run.ts';

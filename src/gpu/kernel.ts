@@ -5,9 +5,10 @@
  */
 import { wgsl as preprocess } from 'wgsl-preprocessor/wgsl-preprocessor.js';
 import { DeviceLimitError, ShaderCompileError } from '../errors.ts';
-import type { Op, OpKind, OpOf, Tensor, Weight, WgslFile } from '../graph/graph.ts';
+import type { Op, OpKind, OpOf, Tensor } from '../graph/graph.ts';
+import type { Weight, WgslFile } from '../graph/weight.ts';
 
-export type { WgslFile } from '../graph/graph.ts';
+export type { WgslFile } from '../graph/weight.ts';
 
 /** What a kernel may depend on when it chooses its shape. */
 export interface DeviceTraits {

@@ -1,112 +1,15 @@
 /**
- * @file A small table of peephole rules over the recorded ops. Each rule looks at one op and its neighbours, and either
- * leaves the list alone or rewrites it with fewer dispatches and the same arithmetic. `fuse=0` skips them all. Tensors
- * that the host wants to read are never fused away.
+ * @file Peephole rules over the recorded ops that leave fewer dispatches and the same arithmetic. Tensors that the host wants
+ * to read are never fused away.
  */
-import {
-  type AddOp,
-  type AppendKvOp,
-  type AttendOp,
-  baseOf,
-  type CombineExpertsOp,
-  createTensor,
-  type EntryTiles,
-  type ExpertLinearOp,
-  type Graph,
-  type LinearOp,
-  type Op,
-  type OpKind,
-  type OpOf,
-  opInputs,
-  opOutputs,
-  type RmsNormOp,
-  type RopeOp,
-  type RouteOp,
-  type SwigluOp,
-  type Tensor,
-} from './graph.ts';
-
-/** Up to so many rows the matvec kernels are used, which take a folded norm, and attention is split over the context. */
-export const FEW_ROWS = 8;
-
-/**
- * Splits of decode attention: short ones, so that a short context fills a GPU too, until kv heads (or every so many query
- * heads that share one) and splits are as many workgroups as fill the device. From there on splits grow with the context:
- * what a split begins and ends with is paid for by more positions.
- */
-const SPLIT_LENGTH = 64;
-const WORKGROUP_HEADS = 16;
-/** What the widest GPUs may need. */
-export const MAX_WORKGROUPS = 512;
-/** All partial results of an op: 64 splits of 128 heads of 512 values in 8 rows would be 135 MB, more than a binding may have. */
-const MAX_PARTIAL_BYTES = 2 ** 25;
-
-interface Rule<K extends OpKind = OpKind> {
-  readonly name: string;
-  readonly kind: K;
-  apply(op: OpOf<K>, ops: OpList): void;
-}
-
-/** The ops being rewritten, with the questions that rules ask; who makes and who reads a tensor is kept in maps, since large models have thousands of ops. */
-class OpList {
-  readonly graph: Graph;
-  readonly keep: ReadonlySet<Tensor>;
-  readonly #producers = new Map<Tensor, Op>();
-  /** By base. */
-  readonly #consumers = new Map<Tensor, Set<Op>>();
-
-  constructor(graph: Graph, keep: ReadonlySet<Tensor>) {
-    this.graph = graph;
-    this.keep = keep;
-    for (const op of graph.ops) this.#add(op);
-  }
-
-  #add(op: Op): void {
-    for (const t of opOutputs(op)) this.#producers.set(t, op);
-    for (const t of opInputs(op)) {
-      const users = this.#consumers.get(baseOf(t));
-      if (users) users.add(op);
-      else this.#consumers.set(baseOf(t), new Set([op]));
-    }
-  }
-
-  #remove(op: Op): void {
-    for (const t of opOutputs(op)) if (this.#producers.get(t) === op) this.#producers.delete(t);
-    for (const t of opInputs(op)) this.#consumers.get(baseOf(t))?.delete(op);
-  }
-
-  producer(t: Tensor): Op | undefined {
-    return this.#producers.get(t);
-  }
-
-  producedBy<K extends OpKind>(kind: K, t: Tensor): OpOf<K> | undefined {
-    const op = this.producer(t);
-    return op?.kind === kind ? (op as OpOf<K>) : undefined;
-  }
-
-  consumers(t: Tensor): Op[] {
-    return [...(this.#consumers.get(baseOf(t)) ?? [])];
-  }
-
-  /** Only `op` reads it, and the host does not. */
-  isOnlyFor(t: Tensor, op: Op): boolean {
-    const users = this.consumers(t);
-    return !this.keep.has(baseOf(t)) && users.length === 1 && users[0] === op;
-  }
-
-  /** Puts `next` where the last of `old` stood and removes all of `old` that is not among them. */
-  replace(old: readonly Op[], ...next: Op[]): void {
-    const { ops } = this.graph;
-    const at = Math.max(...old.map((o) => ops.indexOf(o)));
-    ops.splice(at, 1, ...next);
-    for (const o of old) {
-      const index = ops.indexOf(o);
-      if (index >= 0 && !next.includes(o)) ops.splice(index, 1);
-    }
-    for (const op of old) this.#remove(op);
-    for (const op of next) this.#add(op);
-  }
-}
+import { baseOf, type Op } from './graph.ts';
+import { FEW_ROWS, type Rule } from './op-list.ts';
+import type { AppendKvOp } from './ops/cache.ts';
+import type { AddOp, SwigluOp } from './ops/elementwise.ts';
+import type { CombineExpertsOp, ExpertLinearOp } from './ops/experts.ts';
+import type { RopeOp } from './ops/heads.ts';
+import type { LinearOp } from './ops/linear.ts';
+import type { RmsNormOp } from './ops/norm.ts';
 
 /** Ops that can add a residual to what they compute. */
 function takesResidual(op: Op | undefined): op is LinearOp | ExpertLinearOp | CombineExpertsOp {
@@ -118,7 +21,7 @@ function takesResidual(op: Op | undefined): op is LinearOp | ExpertLinearOp | Co
 }
 
 /** linear (or the sum over experts) + add -> the same with a residual epilogue. */
-const foldResidual: Rule<'add'> = {
+export const foldResidual: Rule<'add'> = {
   name: 'residual into linear',
   kind: 'add',
   apply(op: AddOp, ops) {
@@ -140,7 +43,7 @@ const foldResidual: Rule<'add'> = {
 };
 
 /** linear + swiglu -> linear whose epilogue multiplies silu(gate) by up. */
-const foldSwiglu: Rule<'swiglu'> = {
+export const foldSwiglu: Rule<'swiglu'> = {
   name: 'swiglu into linear',
   kind: 'swiglu',
   apply(op: SwigluOp, ops) {
@@ -161,7 +64,7 @@ const foldSwiglu: Rule<'swiglu'> = {
 };
 
 /** expertLinear + combineExperts of few rows -> one op that adds up a row's experts as it goes. */
-const foldCombine: Rule<'combineExperts'> = {
+export const foldCombine: Rule<'combineExperts'> = {
   name: 'sum over experts into their linear',
   kind: 'combineExperts',
   apply(op: CombineExpertsOp, ops) {
@@ -173,56 +76,8 @@ const foldCombine: Rule<'combineExperts'> = {
   },
 };
 
-/**
- * A tile of the grouped matmul of experts. 256 rows that choose 8 of 128 experts give each 16 entries: with 32 rows most
- * experts have one tile, so that their weights are unpacked once, and the threads of rows that a tile lacks rest.
- */
-export const EXPERT_TILE: EntryTiles = { tileRows: 32, tileCols: 64 };
-
-/** Many rows: the entries of all rows are sorted by expert, so that an expert's weights are read once for a tile of them. */
-const groupByExpert: Rule<'route'> = {
-  name: 'rows grouped by expert',
-  kind: 'route',
-  apply(op: RouteOp, ops) {
-    const { experts } = op.outputs;
-    const [rows, k] = experts.shape as [number, number];
-    const linears = ops.consumers(experts).filter((o): o is ExpertLinearOp => o.kind === 'expertLinear');
-    const [first] = linears;
-    if (rows <= FEW_ROWS || !first) return;
-    const { graph } = ops;
-    const { weight } = first.weights;
-    const numExperts = weight.rows / weight.unitRows;
-    const { tileRows, tileCols } = EXPERT_TILE;
-    // Each expert may leave one tile that is not full.
-    const maxTiles = Math.min(rows * k, Math.floor((rows * k) / tileRows) + numExperts);
-    const tensor = (shape: number[], name: string): Tensor =>
-      createTensor(graph, shape, { dtype: 'u32', name: `${op.scope}.${name}` });
-    const grouped = {
-      entries: tensor([rows * k], 'entries'),
-      tiles: tensor([maxTiles, 4], 'tiles'),
-      dispatch: tensor([4], 'dispatch'),
-    };
-    const columnTiles = Math.max(...linears.map((l) => Math.ceil(l.weights.weight.unitRows / tileCols)));
-    ops.replace([op], op, {
-      kind: 'groupEntries',
-      scope: op.scope,
-      inputs: { experts },
-      weights: {},
-      attrs: { numExperts, tileRows, columnTiles },
-      outputs: grouped,
-    });
-    for (const linear of linears) {
-      ops.replace([linear], {
-        ...linear,
-        inputs: { ...linear.inputs, ...grouped },
-        attrs: { ...linear.attrs, tile: EXPERT_TILE },
-      });
-    }
-  },
-};
-
 /** rmsNorm + few-row linears -> linears that normalise x as they read it. */
-const foldNorm: Rule<'rmsNorm'> = {
+export const foldNorm: Rule<'rmsNorm'> = {
   name: 'norm into linear',
   kind: 'rmsNorm',
   apply(op: RmsNormOp, ops) {
@@ -251,7 +106,7 @@ const foldNorm: Rule<'rmsNorm'> = {
 };
 
 /** q and k norms, both rotations and the cache append -> one op. */
-const prepareHeads: Rule<'appendKv'> = {
+export const prepareHeads: Rule<'appendKv'> = {
   name: 'norm, rope and append of heads',
   kind: 'appendKv',
   apply(op: AppendKvOp, ops) {
@@ -285,65 +140,3 @@ const prepareHeads: Rule<'appendKv'> = {
     });
   },
 };
-
-/** Attention of few rows is split over the context, so that one token fills the GPU. */
-const splitAttention: Rule<'attend'> = {
-  name: 'attention split over the context',
-  kind: 'attend',
-  apply(op: AttendOp, ops) {
-    const { q, keys, values } = op.inputs;
-    const [rows, heads] = q.shape as [number, number, number];
-    const capacity = keys.shape[0]!;
-    if (rows > FEW_ROWS) return;
-    const splitLength = SPLIT_LENGTH;
-    const width = Math.ceil((values.shape[2]! + 2) / 4) * 4;
-    const fitting = Math.max(1, Math.floor(MAX_PARTIAL_BYTES / (rows * heads * width * 4)));
-    const groups = Math.max(keys.shape[1]!, Math.ceil(heads / WORKGROUP_HEADS));
-    const filling = Math.ceil(MAX_WORKGROUPS / groups);
-    const maxSplits = Math.min(filling, fitting, Math.ceil(capacity / splitLength));
-    const partials = createTensor(ops.graph, [rows, heads, maxSplits, width], {
-      name: `${op.scope}.partials`,
-    });
-    const { scope } = op;
-    ops.replace(
-      [op],
-      {
-        kind: 'attendSplit',
-        scope,
-        inputs: { q, keys, values },
-        weights: {},
-        attrs: { scale: op.attrs.scale, splitLength, maxSplits, groups },
-        outputs: { partials },
-      },
-      {
-        kind: 'attendMerge',
-        scope,
-        inputs: { partials },
-        weights: {},
-        attrs: { splitLength, maxSplits, groups },
-        outputs: op.outputs,
-      },
-    );
-  },
-};
-
-/** Applied in this order, each over the whole list. */
-export const rules: readonly Rule[] = [
-  prepareHeads,
-  foldSwiglu,
-  foldCombine,
-  foldResidual,
-  groupByExpert,
-  foldNorm,
-  splitAttention,
-] as unknown as readonly Rule[];
-
-/** Rewrites the graph's ops in place. `keep`: tensors that the host reads. */
-export function fuse(graph: Graph, keep: readonly Tensor[] = []): void {
-  const ops = new OpList(graph, new Set(keep.map(baseOf)));
-  for (const rule of rules) {
-    for (const op of [...graph.ops]) {
-      if (op.kind === rule.kind && graph.ops.includes(op)) rule.apply(op, ops);
-    }
-  }
-}

@@ -3,9 +3,10 @@
  * program costs. Whole buffers, because one GPUBuffer bound as read and read_write in a dispatch is a validation error
  * even on disjoint ranges. Pure arithmetic on the graph; knows no GPU.
  */
+
+import type { Graph } from './graph.ts';
 import {
   baseOf,
-  type Graph,
   type Op,
   opInputs,
   opOutputs,
@@ -13,8 +14,8 @@ import {
   rowSize,
   type Tensor,
   tensorBytes,
-  type Weight,
 } from './graph.ts';
+import type { Weight } from './weight.ts';
 
 export interface Slot {
   bytes: number;

@@ -1,15 +1,7 @@
 /** @file A plan as text: one line per op with its shapes and slots, then the totals. Snapshots of it show an accidental extra dispatch. */
-import {
-  baseOf,
-  type Op,
-  opInputs,
-  opOutputs,
-  opWeights,
-  rowSize,
-  type Tensor,
-  type Weight,
-} from './graph.ts';
+import { baseOf, type Op, opInputs, opOutputs, opWeights, rowSize, type Tensor } from './graph.ts';
 import type { Plan } from './plan.ts';
+import type { Weight } from './weight.ts';
 
 /** Every op of the plan, in order. */
 export function printPlan(plan: Plan): string {

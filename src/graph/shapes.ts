@@ -1,6 +1,7 @@
 /** @file What the ops check of their tensors before they record: errors name the layer, what was found and what was wanted. */
 import { ShapeError } from '../errors.ts';
-import { type Graph, rowSize, type Tensor } from './graph.ts';
+import type { Graph } from './graph.ts';
+import { rowSize, type Tensor } from './graph.ts';
 
 /** Rows (tokens) of a tensor. */
 export const rowsOf = (t: Tensor): number => t.shape[0]!;

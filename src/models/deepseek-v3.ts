@@ -4,19 +4,17 @@
  * which MTP joins its two inputs: vLLM deepseek_mtp.py.
  */
 import { UnsupportedConfigError } from '../errors.ts';
-import { route } from '../graph/expert-ops.ts';
-import { createTensor, type RopePairing, type Tensor, viewColumns, type Weights } from '../graph/graph.ts';
-import {
-  attend,
-  embed,
-  headLinear,
-  lastRow,
-  linear,
-  prepareLatent,
-  rmsNorm,
-  splitHeads,
-} from '../graph/ops.ts';
+import { createTensor, type Tensor, viewColumns } from '../graph/graph.ts';
+import { attend } from '../graph/ops/attention.ts';
+import { lastRow } from '../graph/ops/elementwise.ts';
+import { embed } from '../graph/ops/embed.ts';
+import { route } from '../graph/ops/experts.ts';
+import { type RopePairing, splitHeads } from '../graph/ops/heads.ts';
+import { headLinear, prepareLatent } from '../graph/ops/latent.ts';
+import { linear } from '../graph/ops/linear.ts';
+import { rmsNorm } from '../graph/ops/norm.ts';
 import { readRope, yarnMscale } from '../graph/rope.ts';
+import type { Weights } from '../graph/weight.ts';
 import { type ConfigReader, configReader } from './config.ts';
 import { type ExpertsConfig, expectVec4s, expertsConfig, routedExperts } from './experts.ts';
 import { decoder, norm, preNormLayer, swigluMlp } from './layers.ts';

@@ -1,5 +1,7 @@
 /** @file Mixture of experts as the families share it: what a config says of it, the router, the routed and the shared experts. */
 import { UnsupportedConfigError } from '../errors.ts';
+import { type Tensor, viewColumns } from '../graph/graph.ts';
+import { sigmoidGate, swiglu } from '../graph/ops/elementwise.ts';
 import {
   combineExperts,
   expertLinear,
@@ -7,10 +9,9 @@ import {
   MAX_EXPERTS_PER_TOKEN,
   type Routing,
   route,
-  sigmoidGate,
-} from '../graph/expert-ops.ts';
-import { type Tensor, viewColumns, type Weight, type Weights } from '../graph/graph.ts';
-import { linear, swiglu } from '../graph/ops.ts';
+} from '../graph/ops/experts.ts';
+import { linear } from '../graph/ops/linear.ts';
+import type { Weight, Weights } from '../graph/weight.ts';
 import type { ConfigReader } from './config.ts';
 import { swigluMlp } from './layers.ts';
 

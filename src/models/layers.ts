@@ -1,8 +1,12 @@
 /** @file What the families share: the dense decoder's config, its frame (embedding, layers, final norm, head) and its MLP. */
 import { UnsupportedConfigError } from '../errors.ts';
-import type { Tensor, Weight, Weights } from '../graph/graph.ts';
-import { add, embed, lastRow, linear, rmsNorm, swiglu } from '../graph/ops.ts';
+import type { Tensor } from '../graph/graph.ts';
+import { add, lastRow, swiglu } from '../graph/ops/elementwise.ts';
+import { embed } from '../graph/ops/embed.ts';
+import { linear } from '../graph/ops/linear.ts';
+import { rmsNorm } from '../graph/ops/norm.ts';
 import { readRope } from '../graph/rope.ts';
+import type { Weight, Weights } from '../graph/weight.ts';
 import { type ConfigReader, configReader } from './config.ts';
 import { type ModelConfig, named, type Run } from './model.ts';
 

@@ -1,6 +1,7 @@
 /** @file What a model family is. Families are pure: shapes, names and ops; no kernel, no weight format, no device. */
-import type { Tensor, Weights } from '../graph/graph.ts';
+import type { Tensor } from '../graph/graph.ts';
 import type { RopeScaling } from '../graph/rope.ts';
+import type { Weights } from '../graph/weight.ts';
 
 /** What the engine needs to know of any model. */
 export interface ModelConfig {

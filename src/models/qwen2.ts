@@ -1,6 +1,10 @@
 /** @file Qwen2 and Qwen2.5, dense: a pre-norm GQA decoder with biases on q, k and v. */
-import type { Tensor, Weights } from '../graph/graph.ts';
-import { appendKv, attend, kvCache, linear, rope, splitHeads } from '../graph/ops.ts';
+import type { Tensor } from '../graph/graph.ts';
+import { attend } from '../graph/ops/attention.ts';
+import { appendKv, kvCache } from '../graph/ops/cache.ts';
+import { rope, splitHeads } from '../graph/ops/heads.ts';
+import { linear } from '../graph/ops/linear.ts';
+import type { Weights } from '../graph/weight.ts';
 import { type DecoderConfig, decoder, decoderConfig, preNormLayer, projectQkv, swigluMlp } from './layers.ts';
 import { defineModel, type Run } from './model.ts';
 

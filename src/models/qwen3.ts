@@ -1,6 +1,11 @@
 /** @file Qwen3 and Qwen3-2507, dense: a pre-norm GQA decoder that also RMS-norms each q and k head. */
-import type { Tensor, Weights } from '../graph/graph.ts';
-import { appendKv, attend, kvCache, linear, rmsNorm, rope, splitHeads } from '../graph/ops.ts';
+import type { Tensor } from '../graph/graph.ts';
+import { attend } from '../graph/ops/attention.ts';
+import { appendKv, kvCache } from '../graph/ops/cache.ts';
+import { rope, splitHeads } from '../graph/ops/heads.ts';
+import { linear } from '../graph/ops/linear.ts';
+import { rmsNorm } from '../graph/ops/norm.ts';
+import type { Weights } from '../graph/weight.ts';
 import { type DecoderConfig, decoder, decoderConfig, preNormLayer, projectQkv, swigluMlp } from './layers.ts';
 import { defineModel, type Run } from './model.ts';
 

@@ -11,7 +11,7 @@ import sumErrorsCode from '../../kernels/weights/sum-errors.wgsl?raw';
 import { NumericalError } from '../errors.ts';
 import { readBuffer } from '../gpu/buffers.ts';
 import type { GpuContext } from '../gpu/device.ts';
-import type { WeightFormat } from '../graph/graph.ts';
+import type { WeightFormat } from '../graph/weight.ts';
 import { formats } from './formats.ts';
 import { intFormat } from './int-format.ts';
 import { createGrowingBuffer, createUploadPass, groupsOf, type UploadPass } from './upload-pass.ts';

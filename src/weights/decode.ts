@@ -2,7 +2,7 @@
  * @file The values of packed rows on the host, in plain loops that share nothing with the kernels: what a kernel's answers are
  * checked against. It knows every format of formats.ts and int-format.ts, and no GPU.
  */
-import type { WeightFormat } from '../graph/graph.ts';
+import type { WeightFormat } from '../graph/weight.ts';
 
 const FP8_COLUMNS = 128;
 const INT_NAME = /^int([48])(-any-group)?-(\d+|row)-(f16-zero|bf16-zero|f16-bias|bf16-bias|f32)$/;

@@ -1,5 +1,5 @@
 /** @file How many bytes of a checkpoint loading reads, from its headers alone. It must not know where they come from or go. */
-import type { Weight } from '../graph/graph.ts';
+import type { Weight } from '../graph/weight.ts';
 import type { Checkpoint } from './checkpoint.ts';
 import { findStored } from './stored.ts';
 import { unclaimedBias } from './upload.ts';

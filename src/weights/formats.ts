@@ -9,7 +9,7 @@ import f16 from '../../kernels/weights/f16.wgsl?raw';
 import f32 from '../../kernels/weights/f32.wgsl?raw';
 import fp8 from '../../kernels/weights/fp8.wgsl?raw';
 import { wgslFile } from '../gpu/kernel.ts';
-import type { WeightFormat } from '../graph/graph.ts';
+import type { WeightFormat } from '../graph/weight.ts';
 import { FP8_BLOCK } from './fp8-block.ts';
 import { intFormat } from './int-format.ts';
 

@@ -13,7 +13,7 @@ import scaleBf16 from '../../kernels/weights/scale-bf16.wgsl?raw';
 import scaleF16 from '../../kernels/weights/scale-f16.wgsl?raw';
 import scaleF32 from '../../kernels/weights/scale-f32.wgsl?raw';
 import { wgslFile } from '../gpu/kernel.ts';
-import type { WeightFormat } from '../graph/graph.ts';
+import type { WeightFormat } from '../graph/weight.ts';
 
 /**
  * What a scale word holds. With a zero point: weight = (q - zero) * scale; with a bias: weight = q * scale + bias; both

@@ -3,7 +3,7 @@
  * passes the bytes through untouched. It must not know the GPU.
  */
 import { UnsupportedConfigError } from '../errors.ts';
-import type { WeightFormat } from '../graph/graph.ts';
+import type { WeightFormat } from '../graph/weight.ts';
 import { FP8_BLOCK } from './fp8-block.ts';
 import { DTYPE_BYTES, type SafetensorsDtype } from './safetensors.ts';
 

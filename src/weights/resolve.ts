@@ -3,7 +3,7 @@
  * models or the GPU.
  */
 import { UnsupportedConfigError, WeightMismatchError } from '../errors.ts';
-import type { Weight, WeightFormat, WeightResolver } from '../graph/graph.ts';
+import type { Weight, WeightFormat, WeightResolver } from '../graph/weight.ts';
 import type { Checkpoint } from './checkpoint.ts';
 import { convertedFormats } from './convert.ts';
 import { formats } from './formats.ts';

@@ -3,7 +3,7 @@
  * layouts share: a tensor that has to be there, its shape and its type.
  */
 import { MissingWeightError, WeightMismatchError } from '../errors.ts';
-import type { WeightFormat } from '../graph/graph.ts';
+import type { WeightFormat } from '../graph/weight.ts';
 import type { TensorEntry } from './checkpoint.ts';
 import type { Quantization } from './quantization.ts';
 import type { SafetensorsDtype } from './safetensors.ts';

@@ -4,7 +4,7 @@
  * layout has a file of its own. It must not know models or the GPU.
  */
 import { MissingWeightError, WeightMismatchError } from '../errors.ts';
-import type { WeightFormat } from '../graph/graph.ts';
+import type { WeightFormat } from '../graph/weight.ts';
 import type { Checkpoint, TensorEntry } from './checkpoint.ts';
 import { storedCompressed } from './compressed.ts';
 import { formats } from './formats.ts';

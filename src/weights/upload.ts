@@ -7,7 +7,7 @@ import { WeightMismatchError } from '../errors.ts';
 import { allocate } from '../gpu/buffers.ts';
 import type { GpuContext } from '../gpu/device.ts';
 import { splitRows, type WeightPart } from '../gpu/kernel.ts';
-import type { Weight } from '../graph/graph.ts';
+import type { Weight } from '../graph/weight.ts';
 import type { Checkpoint, TensorEntry } from './checkpoint.ts';
 import type { ConversionError } from './convert.ts';
 import { formats } from './formats.ts';

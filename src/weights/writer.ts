@@ -4,7 +4,7 @@
  */
 import type { GpuContext } from '../gpu/device.ts';
 import type { WeightPart } from '../gpu/kernel.ts';
-import type { Weight, WeightFormat } from '../graph/graph.ts';
+import type { Weight, WeightFormat } from '../graph/weight.ts';
 import { type ConversionError, createConverter } from './convert.ts';
 import type { LoadGauge } from './load-gauge.ts';
 import type { RowChunk } from './row-chunks.ts';

@@ -1,5 +1,4 @@
 import { expect, it } from 'vitest';
-import { fuse } from '../../src/graph/fuse.ts';
 import {
   baseOf,
   createGraph,
@@ -7,10 +6,13 @@ import {
   opInputs,
   opOutputs,
   type Tensor,
-  Weights,
 } from '../../src/graph/graph.ts';
-import { add, linear, rmsNorm, swiglu } from '../../src/graph/ops.ts';
+import { add, swiglu } from '../../src/graph/ops/elementwise.ts';
+import { linear } from '../../src/graph/ops/linear.ts';
+import { rmsNorm } from '../../src/graph/ops/norm.ts';
 import { planGraph } from '../../src/graph/plan.ts';
+import { rewrite } from '../../src/graph/rewrite.ts';
+import { Weights } from '../../src/graph/weight.ts';
 import { uniformResolver } from '../../src/weights/resolve.ts';
 
 /** A chain of MLP blocks on a residual stream. */
@@ -67,7 +69,7 @@ it('gives every tensor its own slot without reuse, and to tensors that the host 
 it('fuses a block of one row into two dispatches, and of many rows into three', () => {
   const kinds = (rows: number): string[] => {
     const { graph } = record(rows, 1);
-    fuse(graph);
+    rewrite(graph);
     return graph.ops.map((op) => op.kind);
   };
   expect(kinds(1)).toEqual(['linear', 'linear']);
@@ -77,7 +79,7 @@ it('fuses a block of one row into two dispatches, and of many rows into three', 
 it('does not fuse away a tensor that the host reads', () => {
   const { graph } = record(1, 1);
   const normed = (graph.ops[0]!.outputs as { out: Tensor }).out;
-  fuse(graph, [normed]);
+  rewrite(graph, [normed]);
   expect(graph.ops.map((op) => op.kind)).toEqual(['rmsNorm', 'linear', 'linear']);
 });
 

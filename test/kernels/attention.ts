@@ -8,12 +8,13 @@ import {
   createTensor,
   type Graph,
   record,
-  type Splitting,
   sessionTensor,
   type Tensor,
   viewColumns,
 } from '../../src/graph/graph.ts';
-import * as ops from '../../src/graph/ops.ts';
+import { attend as recordAttend, type Splitting } from '../../src/graph/ops/attention.ts';
+import { type KvCache, kvCache } from '../../src/graph/ops/cache.ts';
+import { splitHeads } from '../../src/graph/ops/heads.ts';
 import { type Attention, type AttentionShape, attend as attendTwin } from '../reference/attend.ts';
 import {
   f16Bits,
@@ -86,11 +87,11 @@ export const twinOf = (c: Case, { q, keys, values }: Inputs): Attention =>
   attendTwin(q, keys, values, shapeOf(c));
 
 /** Queries are a view of wider rows, as behind a fused projection. */
-function recordInputs(graph: Graph, c: Case): { q: Tensor; cache: ops.KvCache } {
+function recordInputs(graph: Graph, c: Case): { q: Tensor; cache: KvCache } {
   const heads = c.kvHeads * c.group;
   const wide = createTensor(graph, [c.recorded, (heads + 1) * c.headDim]);
-  const [, q] = ops.splitHeads(wide, [1, heads], c.headDim);
-  if (!c.rank) return { q: q!, cache: ops.kvCache(graph, 0, CAPACITY, c.kvHeads, c.headDim, c.dtype) };
+  const [, q] = splitHeads(wide, [1, heads], c.headDim);
+  if (!c.rank) return { q: q!, cache: kvCache(graph, 0, CAPACITY, c.kvHeads, c.headDim, c.dtype) };
   const keys = sessionTensor(graph, 'latent', [CAPACITY, 1, c.headDim], c.dtype);
   return { q: q!, cache: { keys, values: viewColumns(keys, 0, [1, c.rank]) } };
 }
@@ -99,7 +100,7 @@ export const runAttend = (c: Case, inputs: Inputs): Promise<Outcome[]> =>
   runVariants(attend, {
     record(graph) {
       const { q, cache } = recordInputs(graph, c);
-      ops.attend(q, cache, c.scale);
+      recordAttend(q, cache, c.scale);
     },
     data: { ...inputs },
     step: c,

@@ -1,13 +1,7 @@
 import { expect, it } from 'vitest';
 import { combineExperts as variants } from '../../kernels/experts/combine-experts.ts';
-import { combineExperts } from '../../src/graph/expert-ops.ts';
-import {
-  type CombineExpertsOp,
-  createTensor,
-  type Graph,
-  record,
-  viewColumns,
-} from '../../src/graph/graph.ts';
+import { createTensor, type Graph, record, viewColumns } from '../../src/graph/graph.ts';
+import { type CombineExpertsOp, combineExperts } from '../../src/graph/ops/experts.ts';
 import { combineExperts as reference } from '../reference/combine-experts.ts';
 import { expectRows } from './expect-rows.ts';
 import { freshSeed, randomNormal, runVariants, seededRandom } from './harness.ts';

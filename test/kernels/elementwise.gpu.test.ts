@@ -5,9 +5,8 @@ import {
   sigmoidGate as sigmoidGateVariants,
   swiglu as swigluVariants,
 } from '../../kernels/elementwise/elementwise.ts';
-import { sigmoidGate } from '../../src/graph/expert-ops.ts';
 import { createTensor, viewColumns } from '../../src/graph/graph.ts';
-import { add, lastRow, swiglu } from '../../src/graph/ops.ts';
+import { add, lastRow, sigmoidGate, swiglu } from '../../src/graph/ops/elementwise.ts';
 import { add as addReference } from '../reference/add.ts';
 import { sigmoidGate as sigmoidGateReference } from '../reference/sigmoid-gate.ts';
 import { swiglu as swigluReference } from '../reference/swiglu.ts';

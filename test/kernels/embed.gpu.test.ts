@@ -1,7 +1,8 @@
 import { expect, it } from 'vitest';
 import { embed as variants } from '../../kernels/embed/embed.ts';
-import { createTensor, Weights } from '../../src/graph/graph.ts';
-import { embed } from '../../src/graph/ops.ts';
+import { createTensor } from '../../src/graph/graph.ts';
+import { embed } from '../../src/graph/ops/embed.ts';
+import { Weights } from '../../src/graph/weight.ts';
 import { formats } from '../../src/weights/formats.ts';
 import { embed as reference } from '../reference/embed.ts';
 import { packers } from '../reference/formats.ts';

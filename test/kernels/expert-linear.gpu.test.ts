@@ -1,10 +1,15 @@
 import { describe, expect, it } from 'vitest';
 import { expertLinear as variants } from '../../kernels/experts/expert-linear.ts';
 import { splitRows } from '../../src/gpu/kernel.ts';
-import { combineExperts, expertLinear, route } from '../../src/graph/expert-ops.ts';
-import { EXPERT_TILE, FEW_ROWS, fuse } from '../../src/graph/fuse.ts';
-import { createGraph, createTensor, type Tensor, viewColumns, Weights } from '../../src/graph/graph.ts';
-import { add, linear, rmsNorm, swiglu } from '../../src/graph/ops.ts';
+import { createGraph, createTensor, type Tensor, viewColumns } from '../../src/graph/graph.ts';
+import { EXPERT_TILE } from '../../src/graph/lower.ts';
+import { FEW_ROWS } from '../../src/graph/op-list.ts';
+import { add, swiglu } from '../../src/graph/ops/elementwise.ts';
+import { combineExperts, expertLinear, route } from '../../src/graph/ops/experts.ts';
+import { linear } from '../../src/graph/ops/linear.ts';
+import { rmsNorm } from '../../src/graph/ops/norm.ts';
+import { rewrite } from '../../src/graph/rewrite.ts';
+import { Weights } from '../../src/graph/weight.ts';
 import { formats } from '../../src/weights/formats.ts';
 import { groupEntries, expertLinear as reference } from '../reference/expert-linear.ts';
 import { packers } from '../reference/formats.ts';
@@ -247,7 +252,7 @@ describe('expertLinear', () => {
       const hidden = swiglu(expertLinear(normed, gateUp, routing));
       const y = expertLinear(hidden, w.experts(8, ['down_proj'], [64], 32), routing);
       add(x, combineExperts(y, routing));
-      fuse(graph);
+      rewrite(graph);
       const ops = graph.ops.filter((op) => op.kind === 'expertLinear');
       expect(ops).toHaveLength(2);
       for (const op of ops) {

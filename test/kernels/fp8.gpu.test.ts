@@ -1,8 +1,9 @@
 /** Every float8 that there is, as the `fp8` fragment gives it to a kernel. */
 import { expect, it } from 'vitest';
 import { embed as variants } from '../../kernels/embed/embed.ts';
-import { createTensor, Weights } from '../../src/graph/graph.ts';
-import { embed } from '../../src/graph/ops.ts';
+import { createTensor } from '../../src/graph/graph.ts';
+import { embed } from '../../src/graph/ops/embed.ts';
+import { Weights } from '../../src/graph/weight.ts';
 import { formats } from '../../src/weights/formats.ts';
 import { e4m3Value } from '../reference/formats.ts';
 import { freshSeed, runVariants, seededRandom } from './harness.ts';

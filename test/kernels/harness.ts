@@ -15,9 +15,8 @@ import {
   rowSize,
   type Tensor,
   tensorBytes,
-  type Weight,
-  type WeightFormat,
 } from '../../src/graph/graph.ts';
+import type { Weight, WeightFormat } from '../../src/graph/weight.ts';
 
 export { seededRandom } from '../seeded-random.ts';
 

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { headLinear as variants } from '../../kernels/latent/head-linear.ts';
-import { createGraph, createTensor, viewColumns, Weights } from '../../src/graph/graph.ts';
+import { createGraph, createTensor, viewColumns } from '../../src/graph/graph.ts';
+import { Weights } from '../../src/graph/weight.ts';
 import { formats } from '../../src/weights/formats.ts';
 import { packers } from '../reference/formats.ts';
 import { headLinear as reference } from '../reference/head-linear.ts';

@@ -3,16 +3,11 @@ import { describe, expect, test } from 'vitest';
 import { appendKv } from '../../kernels/heads/append-kv.ts';
 import { prepareHeads } from '../../kernels/heads/prepare-heads.ts';
 import { rope } from '../../kernels/heads/rope.ts';
-import {
-  createTensor,
-  type Graph,
-  type RopePairing,
-  record,
-  type Tensor,
-  Weights,
-} from '../../src/graph/graph.ts';
-import * as ops from '../../src/graph/ops.ts';
+import { createTensor, type Graph, record, type Tensor } from '../../src/graph/graph.ts';
+import { kvCache, appendKv as recordAppendKv } from '../../src/graph/ops/cache.ts';
+import { type RopePairing, rope as recordRope, splitHeads } from '../../src/graph/ops/heads.ts';
 import { readRope, ropeAngles } from '../../src/graph/rope.ts';
+import { Weights } from '../../src/graph/weight.ts';
 import { prepareHeads as prepareHeadsTwin } from '../reference/prepare-heads.ts';
 import { rope as ropeTwin } from '../reference/rope.ts';
 import { f16Bits, f16Value, freshSeed, randomNormal, runVariants, seededRandom } from './harness.ts';
@@ -90,8 +85,8 @@ describe.each(shapes)('$heads and $kvHeads heads of $headDim, $rotated $pairing'
     const outcomes = await runVariants(rope, {
       record(graph) {
         const wide = createTensor(graph, [recorded, (heads + 1) * headDim]);
-        const [, view] = ops.splitHeads(wide, [1, heads], headDim);
-        ops.rope(view!, createTensor(graph, [recorded, rotated]), pairing);
+        const [, view] = splitHeads(wide, [1, heads], headDim);
+        recordRope(view!, createTensor(graph, [recorded, rotated]), pairing);
       },
       data: { x, angles },
       step: { rows, position },
@@ -151,8 +146,8 @@ function recordPrepareHeads(
   hasNorms: boolean,
 ): void {
   const qkv = createTensor(graph, [rows, (heads + 2 * kvHeads) * headDim]);
-  const [q, k, v] = ops.splitHeads(qkv, [heads, kvHeads, kvHeads], headDim) as [Tensor, Tensor, Tensor];
-  const cache = ops.kvCache(graph, 0, CAPACITY, kvHeads, headDim, dtype);
+  const [q, k, v] = splitHeads(qkv, [heads, kvHeads, kvHeads], headDim) as [Tensor, Tensor, Tensor];
+  const cache = kvCache(graph, 0, CAPACITY, kvHeads, headDim, dtype);
   const w = new Weights(graph);
   record(graph, {
     kind: 'prepareHeads',
@@ -171,8 +166,8 @@ describe('appendKv', () => {
     runVariants(appendKv, {
       record(graph) {
         const qkv = createTensor(graph, [13, 5 * 20]);
-        const [, kView, vView] = ops.splitHeads(qkv, [1, 2, 2], 20);
-        ops.appendKv(ops.kvCache(graph, 0, CAPACITY, 2, 20, dtype), kView!, vView!);
+        const [, kView, vView] = splitHeads(qkv, [1, 2, 2], 20);
+        recordAppendKv(kvCache(graph, 0, CAPACITY, 2, 20, dtype), kView!, vView!);
       },
       data: { k, v },
       step: { rows, position: 7 },

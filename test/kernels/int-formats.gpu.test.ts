@@ -1,8 +1,9 @@
 /** Every layout of integer weights, as its fragment gives it to a kernel. */
 import { expect, it } from 'vitest';
 import { embed as variants } from '../../kernels/embed/embed.ts';
-import { createTensor, Weights } from '../../src/graph/graph.ts';
-import { embed } from '../../src/graph/ops.ts';
+import { createTensor } from '../../src/graph/graph.ts';
+import { embed } from '../../src/graph/ops/embed.ts';
+import { Weights } from '../../src/graph/weight.ts';
 import { type IntLayout, intFormat } from '../../src/weights/int-format.ts';
 import { ints } from '../reference/formats.ts';
 import { freshSeed, randomNormal, runVariants, seededRandom } from './harness.ts';

@@ -1,14 +1,9 @@
 import { describe, expect, inject, it } from 'vitest';
 import { linear as variants } from '../../kernels/linear/linear.ts';
-import { FEW_ROWS } from '../../src/graph/fuse.ts';
-import {
-  createGraph,
-  createTensor,
-  type LinearOp,
-  type Tensor,
-  viewColumns,
-  Weights,
-} from '../../src/graph/graph.ts';
+import { createGraph, createTensor, type Tensor, viewColumns } from '../../src/graph/graph.ts';
+import { FEW_ROWS } from '../../src/graph/op-list.ts';
+import type { LinearOp } from '../../src/graph/ops/linear.ts';
+import { Weights } from '../../src/graph/weight.ts';
 import { formats } from '../../src/weights/formats.ts';
 import { packers } from '../reference/formats.ts';
 import { linear as reference } from '../reference/linear.ts';

@@ -3,9 +3,11 @@ import { describe, expect, test } from 'vitest';
 import { attend } from '../../kernels/attention/attend.ts';
 import { prepareLatent } from '../../kernels/latent/prepare-latent.ts';
 import type { StepRows } from '../../src/gpu/kernel.ts';
-import { createTensor, type Graph, sessionTensor, viewColumns, Weights } from '../../src/graph/graph.ts';
-import * as ops from '../../src/graph/ops.ts';
+import { createTensor, type Graph, sessionTensor, viewColumns } from '../../src/graph/graph.ts';
+import { attend as recordAttend } from '../../src/graph/ops/attention.ts';
+import { prepareLatent as recordPrepareLatent } from '../../src/graph/ops/latent.ts';
 import { readRope, ropeAngles } from '../../src/graph/rope.ts';
+import { Weights } from '../../src/graph/weight.ts';
 import { formats } from '../../src/weights/formats.ts';
 import { packers } from '../reference/formats.ts';
 import {
@@ -106,7 +108,7 @@ function recordProblem(graph: Graph, { sizes, recorded }: Problem): void {
     ? viewColumns(wide, qCols, [rank + rope])
     : createTensor(graph, [recorded, rank + rope]);
   const w = new Weights(graph);
-  ops.prepareLatent(
+  recordPrepareLatent(
     { q: viewColumns(wide, 0, [heads, headDim]), latent, angles: createTensor(graph, [recorded, rope]) },
     {
       norm: w.vector(['kv_a_layernorm.weight'], [rank]),
@@ -210,7 +212,7 @@ test.each([
         record(graph) {
           const cache = sessionTensor(graph, 'latent', [CAPACITY, 1, width], 'f32');
           const values = viewColumns(cache, 0, [1, rank]);
-          ops.attend(createTensor(graph, [recorded, heads, width]), { keys: cache, values }, scale);
+          recordAttend(createTensor(graph, [recorded, heads, width]), { keys: cache, values }, scale);
         },
         data: { q: outputs.out!, keys },
         step: p.step,

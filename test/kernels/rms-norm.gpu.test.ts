@@ -1,7 +1,9 @@
 import { expect, it } from 'vitest';
 import { rmsNorm as variants } from '../../kernels/norm/rms-norm.ts';
-import { createTensor, type Graph, type Tensor, viewColumns, Weights } from '../../src/graph/graph.ts';
-import { rmsNorm, splitHeads } from '../../src/graph/ops.ts';
+import { createTensor, type Graph, type Tensor, viewColumns } from '../../src/graph/graph.ts';
+import { splitHeads } from '../../src/graph/ops/heads.ts';
+import { rmsNorm } from '../../src/graph/ops/norm.ts';
+import { Weights } from '../../src/graph/weight.ts';
 import { rmsNorm as reference } from '../reference/rms-norm.ts';
 import { expectRows } from './expect-rows.ts';
 import { freshSeed, randomNormal, runVariants, seededRandom } from './harness.ts';

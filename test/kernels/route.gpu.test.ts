@@ -1,7 +1,8 @@
 import { expect, it } from 'vitest';
 import { route as variants } from '../../kernels/experts/route.ts';
-import { route } from '../../src/graph/expert-ops.ts';
-import { createTensor, type Graph, type RouteOp, viewColumns, Weights } from '../../src/graph/graph.ts';
+import { createTensor, type Graph, viewColumns } from '../../src/graph/graph.ts';
+import { type RouteOp, route } from '../../src/graph/ops/experts.ts';
+import { Weights } from '../../src/graph/weight.ts';
 import { type Routed, route as reference, scalesOf } from '../reference/route.ts';
 import { freshSeed, type Outcome, POISON, randomNormal, runVariants, seededRandom } from './harness.ts';
 

@@ -16,14 +16,18 @@ import {
   baseOf,
   createGraph,
   createTensor,
-  type SamplePickOp,
-  type SampleScaleOp,
   sessionTensor,
   type Tensor,
   tensorBytes,
   viewRow,
 } from '../../src/graph/graph.ts';
-import { sample, sampleDraft, sampleRows } from '../../src/graph/sample-ops.ts';
+import {
+  type SamplePickOp,
+  type SampleScaleOp,
+  sample,
+  sampleDraft,
+  sampleRows,
+} from '../../src/graph/ops/sample.ts';
 import { POISON, testDevice } from './harness.ts';
 
 const RESULT_BYTES = 4 * NUM_RESULT_WORDS;

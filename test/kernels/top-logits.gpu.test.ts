@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { topLogits as variants } from '../../kernels/sample/top-logits.ts';
 import { sessionTensor } from '../../src/graph/graph.ts';
-import { topLogits } from '../../src/graph/top-logits.ts';
+import { topLogits } from '../../src/graph/ops/top-logits.ts';
 import { topLogits as reference } from '../reference/top-logits.ts';
 import { freshSeed, type Outcome, randomNormal, runVariants, seededRandom } from './harness.ts';
 

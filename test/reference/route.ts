@@ -1,5 +1,5 @@
-/** @file Chooses the k experts of one row; the formula is that of RouteOp in src/graph/graph.ts. */
-import type { RouteOp } from '../../src/graph/graph.ts';
+/** @file Chooses the k experts of one row; the formula is that of RouteOp in src/graph/ops/experts.ts. */
+import type { RouteOp } from '../../src/graph/ops/experts.ts';
 
 export interface Routed {
   /** Best first. */

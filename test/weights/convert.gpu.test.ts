@@ -2,7 +2,8 @@
 import { afterAll, describe, expect, it } from 'vitest';
 import { NumericalError } from '../../src/errors.ts';
 import { openDevice } from '../../src/gpu/device.ts';
-import { createGraph, type Graph, type Weight, Weights } from '../../src/graph/graph.ts';
+import { createGraph, type Graph } from '../../src/graph/graph.ts';
+import { type Weight, Weights } from '../../src/graph/weight.ts';
 import { openCheckpoint } from '../../src/weights/checkpoint.ts';
 import { convertedFormats } from '../../src/weights/convert.ts';
 import { formats } from '../../src/weights/formats.ts';

@@ -1,7 +1,8 @@
 /** What loading says of its memory, and that it gives back what it took. */
 import { afterAll, expect, it } from 'vitest';
 import { openDevice } from '../../src/gpu/device.ts';
-import { createGraph, Weights } from '../../src/graph/graph.ts';
+import { createGraph } from '../../src/graph/graph.ts';
+import { Weights } from '../../src/graph/weight.ts';
 import { openCheckpoint } from '../../src/weights/checkpoint.ts';
 import { openSource } from '../../src/weights/open-source.ts';
 import { checkpointResolver, type WantedFormat } from '../../src/weights/resolve.ts';

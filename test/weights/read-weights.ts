@@ -2,7 +2,7 @@
 import { expect } from 'vitest';
 import { type BufferPool, readBuffer } from '../../src/gpu/buffers.ts';
 import { splitRows } from '../../src/gpu/kernel.ts';
-import type { Weight } from '../../src/graph/graph.ts';
+import type { Weight } from '../../src/graph/weight.ts';
 import type { GpuWeights } from '../../src/weights/upload.ts';
 
 /** Which row of which tensor each row of a weight is: names in groups of `interleave`, whose rows take turns. */

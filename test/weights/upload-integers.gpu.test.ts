@@ -2,7 +2,8 @@
 import { afterAll, describe, expect, it } from 'vitest';
 import { WeightMismatchError } from '../../src/errors.ts';
 import { openDevice } from '../../src/gpu/device.ts';
-import { createGraph, Weights } from '../../src/graph/graph.ts';
+import { createGraph } from '../../src/graph/graph.ts';
+import { Weights } from '../../src/graph/weight.ts';
 import { openCheckpoint } from '../../src/weights/checkpoint.ts';
 import { type IntLayout, intFormat } from '../../src/weights/int-format.ts';
 import { openSource } from '../../src/weights/open-source.ts';

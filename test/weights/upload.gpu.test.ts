@@ -1,7 +1,8 @@
 /** What kernels find in the buffers of a float8 checkpoint: ragged blocks, fused matrices, scales of every type in another file. */
 import { afterAll, expect, it } from 'vitest';
 import { openDevice } from '../../src/gpu/device.ts';
-import { createGraph, Weights } from '../../src/graph/graph.ts';
+import { createGraph } from '../../src/graph/graph.ts';
+import { Weights } from '../../src/graph/weight.ts';
 import { openCheckpoint } from '../../src/weights/checkpoint.ts';
 import { formats } from '../../src/weights/formats.ts';
 import { openSource } from '../../src/weights/open-source.ts';

@@ -1,6 +1,89 @@
-/** @file The ops of mixtures of experts, as ops.ts has the others: routing, the chosen experts' matrices, their weighted sum. */
-import { createTensor, type RouteOp, record, rowSize, type Tensor, type Weight } from './graph.ts';
-import { expectCols, fail, rowsOf } from './shapes.ts';
+/** @file Mixtures of experts: routing, the chosen experts' matrices, their weighted sum. */
+import { createTensor, type OpRecord, type Out, record, rowSize, type Tensor } from '../graph.ts';
+import { fail, rowsOf } from '../shapes.ts';
+import type { Weight } from '../weight.ts';
+
+/**
+ * Chooses the k experts of each row. logits f32 [rows, experts]; experts u32 [rows, k], best first; scales f32 [rows, k].
+ *   softmax: score = softmax(logits), chosen by score. sigmoid: score = sigmoid(logits), chosen by score + bias.
+ *   With numGroups > 1 experts count off into groups of equal size, and only those of the keptGroups groups are eligible
+ *   whose two best choice scores have the largest sum.
+ *   scale = score of the chosen (never with the bias), divided by the sum over the chosen if `normalize`, times `scale`.
+ * Equal scores: the lowest expert (or group) first. A row with a NaN or an infinity among its logits has valid experts and
+ * NaN scales, so that it shows in the output. Formulas: DeepSeek-V3 inference/model.py (Gate); transformers Qwen3MoeSparseMoeBlock.
+ */
+export type RouteOp = OpRecord<
+  'route',
+  { logits: Tensor },
+  { bias?: Weight },
+  {
+    k: number;
+    scoring: 'softmax' | 'sigmoid';
+    numGroups: number;
+    keptGroups: number;
+    normalize: boolean;
+    scale: number;
+  },
+  { experts: Tensor; scales: Tensor }
+>;
+
+/**
+ * Sorts the step's entries (entry = row * k + slot) by expert, so that a tile of a matmul has one expert. entries u32
+ * [rows * k]; tiles u32 [tiles, 4]: expert, first entry, number of entries (at most tileRows), 0; dispatch u32 [4]: the
+ * grid (columnTiles, tiles of this step, 1) of an indirect dispatch, and 0. Experts without entries have no tile.
+ */
+export type GroupEntriesOp = OpRecord<
+  'groupEntries',
+  { experts: Tensor },
+  object,
+  { numExperts: number; tileRows: number; columnTiles: number },
+  { entries: Tensor; tiles: Tensor; dispatch: Tensor }
+>;
+
+/** What `groupEntries` gives, and the columns of a tile. */
+export interface EntryTiles {
+  readonly tileRows: number;
+  readonly tileCols: number;
+}
+
+/**
+ * y[r, s] = W[experts[r, s]] x[r, s]: the weight's units are the experts' matrices. x [rows, cols] is the same for all
+ * slots, or [rows, k, cols]. out [rows, k, n]. `norm` and `swiglu` as in `linear`. With `scales` [rows, k], out [rows, n] =
+ * residual + sum_s scales[r, s] y[r, s]. With entries, tiles and dispatch, whoever has many rows may go tile by tile.
+ */
+export type ExpertLinearOp = OpRecord<
+  'expertLinear',
+  {
+    x: Tensor;
+    experts: Tensor;
+    scales?: Tensor;
+    residual?: Tensor;
+    entries?: Tensor;
+    tiles?: Tensor;
+    dispatch?: Tensor;
+  },
+  { weight: Weight; norm?: Weight },
+  { eps: number; activation: 'none' | 'swiglu'; tile: EntryTiles | undefined },
+  Out
+>;
+
+/** out[r] = residual[r] + sum_s scales[r, s] x[r, s], slots in order. x [rows, k, n], scales [rows, k], out [rows, n]. */
+export type CombineExpertsOp = OpRecord<
+  'combineExperts',
+  { x: Tensor; scales: Tensor; residual?: Tensor },
+  object,
+  object,
+  Out
+>;
+
+declare module '../graph.ts' {
+  interface OpTable {
+    route: RouteOp;
+    groupEntries: GroupEntriesOp;
+    expertLinear: ExpertLinearOp;
+    combineExperts: CombineExpertsOp;
+  }
+}
 
 /** The experts of each row and what their outputs are multiplied with, both [rows, k]. */
 export interface Routing {
@@ -10,6 +93,7 @@ export interface Routing {
 
 /** What one workgroup ranks, and what a row's slots are: limits of the kernels. */
 export const MAX_EXPERTS = 512;
+
 export const MAX_EXPERTS_PER_TOKEN = 16;
 
 /** logits [rows, experts] -> the k experts of each row. */
@@ -95,21 +179,6 @@ export function combineExperts(x: Tensor, { scales }: Routing): Tensor {
     kind: 'combineExperts',
     scope: x.graph.scope,
     inputs: { x, scales },
-    weights: {},
-    attrs: {},
-    outputs: { out },
-  });
-  return out;
-}
-
-/** x [rows, n] * sigmoid(gate [rows, 1]). */
-export function sigmoidGate(x: Tensor, gate: Tensor): Tensor {
-  expectCols(gate, 1, 'sigmoidGate');
-  const out = createTensor(x.graph, x.shape);
-  record(x.graph, {
-    kind: 'sigmoidGate',
-    scope: x.graph.scope,
-    inputs: { x, gate },
     weights: {},
     attrs: {},
     outputs: { out },

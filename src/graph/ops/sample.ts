@@ -1,14 +1,51 @@
-/** @file The ops that choose tokens from logits, as ops.ts has the others; the layouts of their words are in kernels/sample/layout.ts. */
+/** @file Tokens chosen from logits; the layouts of the words that are exchanged are in kernels/sample/layout.ts. */
 import {
   createTensor,
   type Graph,
+  type OpRecord,
   record,
   rowSize,
-  type SamplePickOp,
   sessionTensor,
   type Tensor,
-} from './graph.ts';
-import { fail, rowsOf } from './shapes.ts';
+} from '../graph.ts';
+import { fail, rowsOf } from '../shapes.ts';
+
+/**
+ * First half of choosing a token: penalties, logit bias and a mask on a row of logits [rows, vocab], out = scaled logits, and a summary of
+ * each block of `blockSize` tokens. The temperature enters the summaries only; it divides differences, not logits. `row`: see
+ * samplePick.
+ */
+export type SampleScaleOp = OpRecord<
+  'sampleScale',
+  { logits: Tensor; sampling: Tensor; counts: Tensor; bias: Tensor; mask: Tensor },
+  object,
+  { blockSize: number; row: number | undefined },
+  { scaled: Tensor; blocks: Tensor }
+>;
+
+/**
+ * Second half: temperature, top-k, top-p, min-p, the draw; writes the id to `token` (where the next step's embedding reads
+ * it), counts it, and writes to `result` for the host. `logits` only tell the model's own probability of the token.
+ *   Logits [rows, vocab] and results [rows, 16] have a row for each of the step, and `row` tells which; undefined: they have
+ *   one, of the step's last row. The token will stand `ahead` positions behind, and its draw depends on that and the seed alone.
+ *   With `tokens` u32 [rows], the tokens of all rows but the first are guesses: row r samples only if row r - 1 sampled
+ *   exactly tokens[r]; else its result says that it was skipped, and nothing else changes.
+ *   Without `counts` the token is not counted.
+ */
+export type SamplePickOp = OpRecord<
+  'samplePick',
+  { logits: Tensor; scaled: Tensor; blocks: Tensor; sampling: Tensor; tokens?: Tensor },
+  object,
+  { blockSize: number; row: number | undefined; ahead: number },
+  { token: Tensor; counts?: Tensor; result: Tensor }
+>;
+
+declare module '../graph.ts' {
+  interface OpTable {
+    sampleScale: SampleScaleOp;
+    samplePick: SamplePickOp;
+  }
+}
 
 /**
  * Tokens that one workgroup of `sampleScale` sums up: a power of two that makes at most 512 blocks, which is what

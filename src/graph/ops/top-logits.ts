@@ -1,6 +1,25 @@
-/** @file The op that finds the likeliest tokens: a graph of its own, behind a step whose tokens somebody asks about. */
-import { createTensor, record, rowSize, type Tensor } from './graph.ts';
-import { rowsOf } from './shapes.ts';
+/** @file The likeliest tokens: a graph of its own, behind a step whose tokens somebody asks about. */
+import { createTensor, type OpRecord, record, rowSize, type Tensor } from '../graph.ts';
+import { rowsOf } from '../shapes.ts';
+
+/**
+ * The `count` largest of each `partSize` entries of a row, as (id, bits of the logit): the largest first, of equal ones the
+ * lowest id; the id 0xffffffff where there are fewer finite ones. x: logits f32 [rows, vocab], or what this op gave before,
+ * u32 [rows, parts, count, 2]; top u32 [rows, parts, count, 2].
+ */
+export type TopLogitsOp = OpRecord<
+  'topLogits',
+  { x: Tensor },
+  object,
+  { count: number; partSize: number },
+  { top: Tensor }
+>;
+
+declare module '../graph.ts' {
+  interface OpTable {
+    topLogits: TopLogitsOp;
+  }
+}
 
 /** Entries of which one workgroup keeps the best. */
 const PART_SIZE = 2048;

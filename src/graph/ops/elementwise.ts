@@ -1,0 +1,83 @@
+/** @file Ops that look at one value, or one pair, at a time; and the choice of a row. */
+import { createTensor, type OpRecord, type Out, record, rowSize, type Tensor } from '../graph.ts';
+import { expectCols, expectSameShape, fail } from '../shapes.ts';
+
+/** out = a + b. */
+export type AddOp = OpRecord<'add', { a: Tensor; b: Tensor }, object, object, Out>;
+
+/** out[r, n] = silu(x[r, 2n]) * x[r, 2n + 1]: gate and up in turn. */
+export type SwigluOp = OpRecord<'swiglu', { x: Tensor }, object, object, Out>;
+
+/** out[r] = x[r] * sigmoid(gate[r]): x [rows, n], gate [rows, 1]. */
+export type SigmoidGateOp = OpRecord<'sigmoidGate', { x: Tensor; gate: Tensor }, object, object, Out>;
+
+/** out [1, cols] = x[step.rows - 1]: the row whose logits choose the next token. */
+export type LastRowOp = OpRecord<'lastRow', { x: Tensor }, object, object, Out>;
+
+declare module '../graph.ts' {
+  interface OpTable {
+    add: AddOp;
+    swiglu: SwigluOp;
+    sigmoidGate: SigmoidGateOp;
+    lastRow: LastRowOp;
+  }
+}
+
+export function add(a: Tensor, b: Tensor): Tensor {
+  expectSameShape(a, b, 'add');
+  const out = createTensor(a.graph, a.shape);
+  record(a.graph, {
+    kind: 'add',
+    scope: a.graph.scope,
+    inputs: { a, b },
+    weights: {},
+    attrs: {},
+    outputs: { out },
+  });
+  return out;
+}
+
+/** x [rows, 2n] or [rows, k, 2n], gate and up in turn -> half as many columns. */
+export function swiglu(x: Tensor): Tensor {
+  const cols = x.shape.at(-1)!;
+  if (cols % 2 !== 0) fail(x.graph, 'swiglu', `rows of ${cols}`, 'pairs of gate and up');
+  const out = createTensor(x.graph, [...x.shape.slice(0, -1), cols / 2]);
+  record(x.graph, {
+    kind: 'swiglu',
+    scope: x.graph.scope,
+    inputs: { x },
+    weights: {},
+    attrs: {},
+    outputs: { out },
+  });
+  return out;
+}
+
+/** x [rows, n] * sigmoid(gate [rows, 1]). */
+export function sigmoidGate(x: Tensor, gate: Tensor): Tensor {
+  expectCols(gate, 1, 'sigmoidGate');
+  const out = createTensor(x.graph, x.shape);
+  record(x.graph, {
+    kind: 'sigmoidGate',
+    scope: x.graph.scope,
+    inputs: { x, gate },
+    weights: {},
+    attrs: {},
+    outputs: { out },
+  });
+  return out;
+}
+
+/** The last row of the step that counts: [rows, cols] -> [1, cols]. */
+export function lastRow(x: Tensor): Tensor {
+  const out = createTensor(x.graph, [1, rowSize(x)]);
+  record(x.graph, {
+    kind: 'lastRow',
+    scope: x.graph.scope,
+    inputs: { x },
+    weights: {},
+    attrs: {},
+    outputs: { out },
+  });
+  return out;
+}

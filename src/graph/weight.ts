@@ -1,0 +1,177 @@
+/**
+ * @file Weights as a graph knows them: the names and shapes that a family asks for, and the format that a resolver says they
+ * have. It must not know ops, file formats or the GPU.
+ */
+
+/** A WGSL file as text, with its path for error messages. */
+export interface WgslFile {
+  readonly file: string;
+  readonly text: string;
+}
+
+/**
+ * How a weight's values are packed on the GPU: one row of the table in src/weights/formats.ts.
+ *
+ * The fragment is WGSL that defines
+ *   `const block_vec4s: u32`  (values per block / 4) and
+ *   `fn load_block(row: u32, block: u32) -> array<vec4<f32>, block_vec4s>`
+ * over the bindings `weight_<section>` and the constant `weight_row_blocks` (blocks per row). Rows are padded with zeros
+ * to whole blocks; `row` counts from the first row of the bound part.
+ */
+export interface WeightFormat {
+  readonly name: string;
+  /** Values per block along a row. */
+  readonly blockSize: number;
+  readonly fragment: WgslFile;
+  readonly sections: readonly WeightSection[];
+  /** True when every value is a float16, so that f16 tiles hold it exactly enough. */
+  readonly fitsF16: boolean;
+}
+
+export interface WeightSection {
+  /** Bound as `weight_<name>`. */
+  readonly name: string;
+  /** WGSL element type of the storage array, e.g. `vec4<u32>`. */
+  readonly type: string;
+  /** Bytes of one row of `cols` values. */
+  rowBytes(cols: number): number;
+}
+
+/** How several checkpoint tensors make one matrix: one after another, or row by row in turn (gate 0, up 0, gate 1, ...). */
+export type WeightLayout = 'stacked' | 'interleaved';
+
+/** A weight of the checkpoint, by name. A matrix is [rows (outputs), cols (inputs)]; a vector is [1, cols], always f32. */
+export interface Weight {
+  /** Unique, and the name in labels; the same key in two graphs is the same GPU weight. */
+  readonly key: string;
+  /** Checkpoint names, each with its own number of rows. */
+  readonly names: readonly string[];
+  readonly rowsOf: readonly number[];
+  /** So many consecutive names give their rows in turn (gate and up: 2); 1: names stand one after another. */
+  readonly interleave: number;
+  /** Rows that one buffer must hold together: those of an expert or of a head. 1 for a plain matrix. */
+  readonly unitRows: number;
+  readonly rows: number;
+  readonly cols: number;
+  readonly isVector: boolean;
+  readonly format: WeightFormat;
+}
+
+/** Tells how a weight made of these tensors is stored; throws when the checkpoint lacks one or contradicts a shape. */
+export type WeightResolver = (
+  names: readonly string[],
+  shapes: readonly (readonly number[])[],
+) => WeightFormat;
+
+/** What recording a weight needs of a graph. */
+export interface WeightGraph {
+  /** By key. */
+  readonly weights: Map<string, Weight>;
+  readonly resolve: WeightResolver;
+  /** The module path that ops are recorded under. */
+  scope: string;
+}
+
+/** The names a family uses for weights, relative to where it stands in the checkpoint. */
+export class Weights {
+  readonly graph: WeightGraph;
+  readonly path: string;
+  constructor(graph: WeightGraph, path = '') {
+    this.graph = graph;
+    this.path = path;
+  }
+
+  /** The weights below `name`, e.g. `at('layers', 3)`. Ops recorded by `run` carry this path. */
+  at(...names: (string | number)[]): Weights {
+    return new Weights(this.graph, [this.path, ...names].filter((s) => s !== '').join('.'));
+  }
+
+  /** Runs a piece of a family with this path as the scope of its ops. */
+  run<T>(body: (w: Weights) => T): T {
+    const outer = this.graph.scope;
+    this.graph.scope = this.path;
+    try {
+      return body(this);
+    } finally {
+      this.graph.scope = outer;
+    }
+  }
+
+  /** A matrix [sum(rows), cols] made of `names` (module names, without `.weight`), one row count each. `unitRows`: see Weight. */
+  matrix(
+    names: readonly string[],
+    rowsOf: readonly number[],
+    cols: number,
+    { layout = 'stacked', unitRows = 1 }: { layout?: WeightLayout; unitRows?: number } = {},
+  ): Weight {
+    const full = names.map((n) => `${this.#full(n)}.weight`);
+    return this.#weight(full.join('+'), full, rowsOf, cols, {
+      interleave: layout === 'interleaved' ? names.length : 1,
+      unitRows,
+    });
+  }
+
+  /**
+   * The matrices of all experts, `experts.<e>.<name>.weight` below this path: a unit for each expert, made of `names` as
+   * `matrix` does. `rowsOf` are the rows of one expert.
+   */
+  experts(
+    numExperts: number,
+    names: readonly string[],
+    rowsOf: readonly number[],
+    cols: number,
+    layout: WeightLayout = 'stacked',
+  ): Weight {
+    const each = Array.from({ length: numExperts }, (_, e) => e);
+    return this.#weight(
+      `${this.#full(`experts.*.${names.join('+')}`)}`,
+      each.flatMap((e) => names.map((n) => `${this.#full(`experts.${e}.${n}`)}.weight`)),
+      each.flatMap(() => rowsOf),
+      cols,
+      {
+        interleave: layout === 'interleaved' ? names.length : 1,
+        unitRows: rowsOf.reduce((a, b) => a + b, 0),
+      },
+    );
+  }
+
+  /** A vector, f32 on the GPU: `names` are full tensor names below this path, e.g. `q_norm.weight`. */
+  vector(names: readonly string[], sizes: readonly number[]): Weight {
+    const full = names.map((n) => this.#full(n));
+    const cols = sizes.reduce((a, b) => a + b, 0);
+    return this.#weight(full.join('+'), full, sizes, cols, undefined);
+  }
+
+  #full(name: string): string {
+    return this.path ? `${this.path}.${name}` : name;
+  }
+
+  /** `matrix` is undefined for a vector. */
+  #weight(
+    key: string,
+    names: readonly string[],
+    rowsOf: readonly number[],
+    cols: number,
+    matrix: Pick<Weight, 'interleave' | 'unitRows'> | undefined,
+  ): Weight {
+    const known = this.graph.weights.get(key);
+    if (known) return known;
+    const weight: Weight = {
+      key,
+      names,
+      rowsOf,
+      interleave: 1,
+      unitRows: 1,
+      ...matrix,
+      rows: matrix ? rowsOf.reduce((a, b) => a + b, 0) : 1,
+      cols,
+      isVector: !matrix,
+      format: this.graph.resolve(
+        names,
+        rowsOf.map((rows) => (matrix ? [rows, cols] : [rows])),
+      ),
+    };
+    this.graph.weights.set(key, weight);
+    return weight;
+  }
+}
