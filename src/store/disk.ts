@@ -1,12 +1,12 @@
-/** @file What a store needs of the platform below it: files by path, and hashes that take their bytes in parts. */
+/** @file What a store needs from its platform: files by path, and hashes that take their bytes in parts. */
 import type { StoreEstimate } from './types.ts';
 
-/** Files by path, two levels at most. Missing folders come about by themselves. Failures are typed errors. */
+/** Files by path, with at most two levels. Missing folders are made. Failures are typed errors. */
 export interface Disk {
   read(path: string): Promise<Uint8Array | undefined>;
-  /** Replaces a whole file. @throws StoreFullError when there is no room for it; then there is no such file */
+  /** Replaces a whole file. @throws StoreFullError when there is no room; then the file is gone */
   write(path: string, bytes: Uint8Array): Promise<void>;
-  /** @throws StoreFullError when there is no room; a part may be there then */
+  /** @throws StoreFullError when there is no room; then a part may have been written */
   append(path: string, bytes: Uint8Array): Promise<void>;
   /** Does nothing when there is no such file. */
   remove(path: string): Promise<void>;
@@ -14,7 +14,7 @@ export interface Disk {
   estimate(): Promise<StoreEstimate>;
 }
 
-/** A hash under way. */
+/** A hash that is being computed. */
 export interface Hasher {
   update(bytes: Uint8Array): void;
   hex(): string;

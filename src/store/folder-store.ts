@@ -3,19 +3,19 @@ import { createHash, randomUUID } from 'node:crypto';
 import { appendFile, mkdir, readdir, readFile, rename, rm, stat, statfs, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { InvalidInputError, StoreFullError, StoreUnavailableError } from '../errors.ts';
-import type { UrlReaderOptions } from '../weights/url-reader.ts';
-import { createBackend } from './backend.ts';
+import type { UrlReaderOptions } from '../sources/url-reader.ts';
+import { DiskBackend } from './backend.ts';
 import type { CreateHasher, Disk } from './disk.ts';
 import { type Locks, processLocks } from './locks.ts';
 import { createStore } from './store.ts';
 import type { Store } from './types.ts';
 
 export interface FolderStoreOptions {
-  /** The store never becomes larger; a StoreFullError tells when more is wanted. Default: what the disk has. */
+  /** The store never becomes larger; what does not fit is a StoreFullError. Default: what the disk has. */
   maxBytes?: number | undefined;
 }
 
-/** Settings that tests need smaller than anyone else. */
+/** Settings that tests make smaller. */
 export interface FolderStoreInternals {
   chunkBytes?: number | undefined;
   reading?: UrlReaderOptions | undefined;
@@ -25,8 +25,8 @@ export interface FolderStoreInternals {
 const locksOf = new Map<string, Locks>();
 
 /**
- * Keeps checkpoints in a folder, which comes about with the first of them.
- * @throws InvalidInputError when maxBytes is no number of bytes
+ * Keeps checkpoints in a folder, which is made with the first of them.
+ * @throws InvalidInputError when maxBytes is not a number of bytes
  */
 export function folderStore(path: string, options: FolderStoreOptions = {}): Store {
   return openFolderStore(path, options);
@@ -44,7 +44,7 @@ export function openFolderStore(
   const locks = locksOf.get(root) ?? processLocks();
   locksOf.set(root, locks);
   return createStore({
-    backend: createBackend(folderDisk(root, maxBytes), nodeHash),
+    backend: new DiskBackend(folderDisk(root, maxBytes), nodeHash),
     locks,
     persist: () => Promise.resolve(true),
     close: () => undefined,

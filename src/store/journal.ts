@@ -1,14 +1,14 @@
 /**
- * @file Append-only journals: one record a line, each with a checksum, so that a line torn by a crash, or damaged, is ignored
- * and every other one holds. It knows what is said of a file and its chunks; it must not know where journals are kept.
+ * @file Append-only journals: one record a line, each with a checksum, so that a line that was cut off by a crash, or damaged, is
+ * ignored and all others count. It knows the records of a file and its chunks; it must not know where journals are kept.
  */
-import type { WholeHash } from '../weights/hub-listing.ts';
+import type { WholeHash } from '../sources/hub-listing.ts';
 
 export interface FileDescription {
   size: number;
-  /** Bytes of every chunk but the last. */
+  /** The bytes of every chunk but the last. */
   chunkBytes: number;
-  /** Where the server tells one. */
+  /** If the server gives one. */
   hash?: WholeHash | undefined;
 }
 
@@ -16,16 +16,16 @@ export interface FileDescription {
 export type FileRecord =
   | { file: FileDescription }
   | { chunk: number; sha256: string }
-  /** A chunk was damaged or gone. Its checksum stays the wanted one. */
+  /** A chunk was damaged or gone. Its checksum is still the one it must have. */
   | { lost: number }
-  /** All chunks were there, and together had the hash that the server announced; with the `digestOf` their checksums. */
+  /** All chunks were there, and together had the hash that the server announced. Has the `digestOf` their checksums. */
   | { verified: string }
-  /** They have not: none of them counts. */
+  /** They had another hash: none of them counts. */
   | { reset: true };
 
 export interface FileState {
   readonly description: FileDescription;
-  /** The sha256 of each chunk where it is known. */
+  /** The sha256 of each chunk, if known. */
   readonly hashes: (string | undefined)[];
   /** Chunks that are there as far as the journal knows. */
   readonly present: Set<number>;
@@ -34,13 +34,13 @@ export interface FileState {
 
 const encoder = new TextEncoder();
 
-/** A line of its own wherever it is appended, even behind a torn one. */
+/** A line of its own wherever it is appended, even after one that was cut off. */
 export function encodeRecord(record: object): Uint8Array {
   const json = JSON.stringify(record);
   return encoder.encode(`\n${checksum(json)} ${json}\n`);
 }
 
-/** The records of whole lines; what else the bytes may hold is ignored. */
+/** The records of whole lines; everything else in the bytes is ignored. */
 export function decodeRecords(bytes: Uint8Array): object[] {
   const records: object[] = [];
   for (const line of new TextDecoder().decode(bytes).split('\n')) {
@@ -50,7 +50,7 @@ export function decodeRecords(bytes: Uint8Array): object[] {
   return records;
 }
 
-/** CRC-32 of the text's UTF-8: against torn and damaged lines, not against anyone's intent. */
+/** CRC-32 of the text's UTF-8: it detects cut off and damaged lines, not changes on purpose. */
 function checksum(text: string): string {
   let crc = -1;
   for (const byte of encoder.encode(text)) {
@@ -60,7 +60,7 @@ function checksum(text: string): string {
   return (~crc >>> 0).toString(16).padStart(8, '0');
 }
 
-/** @returns undefined when the journal does not say what file it is about */
+/** @returns undefined when the journal does not say which file it is about */
 export function readFileState(records: readonly object[]): FileState | undefined {
   let state: FileState | undefined;
   for (const record of records as FileRecord[]) {
@@ -78,7 +78,7 @@ export function applyRecord(state: FileState, record: Exclude<FileRecord, { file
       state.present.add(record.chunk);
     }
   } else if ('lost' in record) state.present.delete(record.lost);
-  // Where a line before is damaged, it is not what was verified.
+  // If an earlier line is damaged, this is not what was verified.
   else if ('verified' in record) state.isVerified = record.verified === digestOf(state.hashes);
   else {
     state.hashes.length = 0;
@@ -87,7 +87,7 @@ export function applyRecord(state: FileState, record: Exclude<FileRecord, { file
   }
 }
 
-/** Tells one list of chunks from another. */
+/** Identifies a list of chunks. */
 export function digestOf(hashes: readonly (string | undefined)[]): string {
   return checksum(Array.from(hashes, (hash) => hash ?? '').join());
 }

@@ -8,11 +8,20 @@ export interface LockOptions {
 export interface Locks {
   /** Waits for the lock, then runs `work` with it. */
   hold<T>(name: string, options: LockOptions, work: () => Promise<T>): Promise<T>;
-  /** Runs `work` alone, if nobody holds the lock now. */
+  /** Runs `work` alone, if the lock is free now. */
   tryAlone(name: string, work: () => Promise<void>): Promise<boolean>;
 }
 
-/** The browser's own, which a tab that is closed gives back. */
+/** Holds the lock of the whole store beside others: nothing is deleted from it meanwhile. */
+export function holdStore<T>(
+  locks: Locks,
+  { signal }: Pick<LockOptions, 'signal'>,
+  work: () => Promise<T>,
+): Promise<T> {
+  return locks.hold('store', { mode: 'shared', signal }, work);
+}
+
+/** The browser's own locks, which it releases when a tab is closed. */
 export function browserLocks(prefix: string): Locks {
   return {
     hold: (name, { mode, signal }, work) =>

@@ -1,11 +1,11 @@
-/** @file The log of a model: which files make it, and whether all of them once were there. Pure. */
-import type { Listing } from '../weights/hub-listing.ts';
+/** @file The log of a model: which files it has, and whether all of them were there at some time. Pure. */
+import type { Listing } from '../sources/hub-listing.ts';
 
 export type ModelRecord =
   | { model: { name: string; revision?: string | undefined } }
-  /** Null: what was said before cannot be right. */
+  /** Null: what was noted before cannot be right. */
   | { listing: Listing | null }
-  /** The model has this version of a file, in place of any other that was said before. */
+  /** The model has this version of a file; it replaces any that was noted before. */
   | { file: string; id: string; size: number }
   | { absent: string }
   | { complete: true };
@@ -14,14 +14,14 @@ export interface ModelState {
   name: string;
   revision: string | undefined;
   listing: Listing | undefined;
-  /** By name: where its journal is. */
+  /** By name of the file: where its journal is. */
   files: Map<string, { id: string; size: number }>;
   absent: Set<string>;
-  /** All files of a load were there; whether they still are, their journals tell. */
+  /** All files of a load were there; their journals say whether they still are. */
   isComplete: boolean;
 }
 
-/** @returns undefined when the log does not say what model it is about */
+/** @returns undefined when the log does not say which model it is about */
 export function readModelState(records: readonly ModelRecord[]): ModelState | undefined {
   const head = records.find((record) => 'model' in record);
   if (!head) return undefined;

@@ -1,6 +1,6 @@
-/** @file A store in the browser's origin private file system: starts the worker that does its work, and speaks with it. */
+/** @file A store in the browser's origin private file system: starts the worker that does the work, and talks to it. */
 import { StoreUnavailableError } from '../errors.ts';
-import type { UrlReaderOptions } from '../weights/url-reader.ts';
+import type { UrlReaderOptions } from '../sources/url-reader.ts';
 import type { Backend } from './backend.ts';
 import { browserLocks } from './locks.ts';
 import { createStore } from './store.ts';
@@ -8,28 +8,28 @@ import type { Store } from './types.ts';
 import { buffersOf, fromPlainError, type OpenMessage, type ReplyMessage } from './worker-messages.ts';
 
 const FOLDER = 'shaderloom';
-/** Chrome estimates at most so many bytes above what is used, and gives more. */
+/** Chrome's estimate is at most this many bytes above what is used, although it gives more. */
 const MUCH_ROOM = 10 * 2 ** 30;
 
-/** Settings that tests need smaller than anyone else. */
+/** Settings that tests make smaller. */
 export interface OpfsStoreInternals {
   folder?: string | undefined;
   chunkBytes?: number | undefined;
   reading?: UrlReaderOptions | undefined;
-  /** In place of the page's own, which workers do not have. */
+  /** Used in place of the page's own, which workers do not have. */
   persist?: (() => Promise<boolean>) | undefined;
 }
 
 const settingsOfStores = new WeakMap<Store, OpfsStoreInternals>();
 
-/** What opens the same store again, in a worker; undefined for a store that is none of this page's. */
+/** The options that open the same store in a worker; undefined for a store that `openStore` did not open. */
 export function opfsSettingsOf(store: Store): OpfsStoreInternals | undefined {
   return settingsOfStores.get(store);
 }
 
 /**
  * The store of this site, in the browser's origin private file system. All tabs of the site share it; one is enough for a page.
- * The page must be of a secure context (https or localhost), and its content security policy allow `worker-src 'self'`.
+ * The page must be a secure context (https or localhost), and its content security policy must allow `worker-src 'self'`.
  * @throws StoreUnavailableError where there is no such storage (Node, private windows of some browsers), or no worker
  */
 export function openStore(): Promise<Store> {
@@ -48,7 +48,7 @@ export async function openOpfsStore(internals: OpfsStoreInternals): Promise<Stor
   const worker = new Worker(new URL('./store-worker.ts', import.meta.url), { type: 'module' });
   const { backend, close } = backendIn(worker, { folder });
   try {
-    await backend.estimate(); // the first answer tells whether worker and storage are there
+    await backend.estimate(); // the first answer shows whether worker and storage are there
   } catch (error) {
     close();
     throw error;

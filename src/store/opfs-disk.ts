@@ -1,12 +1,13 @@
 /**
  * @file Files in the origin private file system, through synchronous access handles: in a worker only. A handle is open for
- * one operation and under a lock, since a second one on the same file, in whatever tab, would be refused. Nothing is flushed: what
- * a power cut takes is missed when it is read, and downloaded again.
+ * one operation and under a lock, since a second one on the same file, in any tab, would be refused. Nothing is flushed: what
+ * is lost in a power cut is found missing when it is read, and downloaded again.
  */
 import { StoreFullError, StoreUnavailableError } from '../errors.ts';
 import type { Disk } from './disk.ts';
+import type { StoreEstimate } from './types.ts';
 
-/** TypeScript's DOM library leaves out what only workers have. */
+/** What only workers have is missing from TypeScript's DOM library. */
 interface SyncAccessHandle {
   getSize(): number;
   read(buffer: Uint8Array, options: { at: number }): number;
@@ -19,31 +20,99 @@ interface WorkerFileHandle extends FileSystemFileHandle {
   createSyncAccessHandle(): Promise<SyncAccessHandle>;
 }
 
-/** @param root name of the store's folder */
-export async function opfsDisk(root: string): Promise<Disk> {
-  const top = await (await navigator.storage.getDirectory()).getDirectoryHandle(root, { create: true });
-  const folders = new Map<string, Promise<FileSystemDirectoryHandle>>();
+export class OpfsDisk implements Disk {
+  readonly #root: string;
+  readonly #top: FileSystemDirectoryHandle;
+  readonly #folders = new Map<string, Promise<FileSystemDirectoryHandle>>();
 
-  function folderOf(name: string): Promise<FileSystemDirectoryHandle> {
-    let folder = folders.get(name);
+  private constructor(root: string, top: FileSystemDirectoryHandle) {
+    this.#root = root;
+    this.#top = top;
+  }
+
+  /** @param root name of the store's folder */
+  static async open(root: string): Promise<OpfsDisk> {
+    const origin = await navigator.storage.getDirectory();
+    return new OpfsDisk(root, await origin.getDirectoryHandle(root, { create: true }));
+  }
+
+  async read(path: string): Promise<Uint8Array | undefined> {
+    try {
+      return await this.#withFile(path, false, (file) => {
+        const bytes = new Uint8Array(file.getSize());
+        return bytes.subarray(0, file.read(bytes, { at: 0 }));
+      });
+    } catch (error) {
+      throw unusable(path, error);
+    }
+  }
+
+  async write(path: string, bytes: Uint8Array): Promise<void> {
+    try {
+      await this.#change(path, bytes.length, (file) => {
+        file.truncate(0);
+        writeAll(file, bytes, 0);
+      });
+    } catch (error) {
+      await this.remove(path);
+      throw error;
+    }
+  }
+
+  append(path: string, bytes: Uint8Array): Promise<void> {
+    return this.#change(path, bytes.length, (file) => writeAll(file, bytes, file.getSize()));
+  }
+
+  async remove(path: string): Promise<void> {
+    const [folder = '', name = ''] = path.split('/');
+    await this.#locked(path, async () => {
+      try {
+        await (await this.#folder(folder)).removeEntry(name);
+      } catch (error) {
+        if (!isNamed(error, 'NotFoundError')) throw unusable(path, error);
+      }
+    });
+  }
+
+  async list(folder: string): Promise<{ name: string; size: number }[]> {
+    const files: { name: string; size: number }[] = [];
+    try {
+      for await (const [name, handle] of (await this.#folder(folder)).entries()) {
+        if (handle.kind !== 'file') continue;
+        const file = await (handle as FileSystemFileHandle).getFile().catch(() => undefined);
+        if (file) files.push({ name, size: file.size });
+      }
+    } catch (error) {
+      throw unusable(folder, error);
+    }
+    return files;
+  }
+
+  async estimate(): Promise<StoreEstimate> {
+    const { quota, usage = 0 } = await navigator.storage.estimate();
+    return { quota, usage };
+  }
+
+  #folder(name: string): Promise<FileSystemDirectoryHandle> {
+    let folder = this.#folders.get(name);
     if (!folder) {
-      folder = top.getDirectoryHandle(name, { create: true });
-      folder.catch(() => folders.delete(name));
-      folders.set(name, folder);
+      folder = this.#top.getDirectoryHandle(name, { create: true });
+      folder.catch(() => this.#folders.delete(name));
+      this.#folders.set(name, folder);
     }
     return folder;
   }
 
-  /** Undefined: there is no such file. */
-  function withFile<T>(
-    path: string,
-    create: boolean,
-    use: (file: SyncAccessHandle) => T,
-  ): Promise<T | undefined> {
+  #locked<T>(path: string, work: () => Promise<T>): Promise<T> {
+    return navigator.locks.request(`shaderloom-disk/${this.#root}/${path}`, work) as Promise<T>;
+  }
+
+  /** Undefined if there is no such file. */
+  #withFile<T>(path: string, create: boolean, use: (file: SyncAccessHandle) => T): Promise<T | undefined> {
     const [folder = '', name = ''] = path.split('/');
-    return navigator.locks.request(`shaderloom-disk/${root}/${path}`, async () => {
+    return this.#locked(path, async () => {
       try {
-        const handle = await (await folderOf(folder)).getFileHandle(name, { create });
+        const handle = await (await this.#folder(folder)).getFileHandle(name, { create });
         const file = await (handle as WorkerFileHandle).createSyncAccessHandle();
         try {
           return use(file);
@@ -57,88 +126,25 @@ export async function opfsDisk(root: string): Promise<Disk> {
     });
   }
 
-  async function change(
-    path: string,
-    numBytes: number,
-    use: (file: SyncAccessHandle) => void,
-  ): Promise<void> {
+  async #change(path: string, numBytes: number, use: (file: SyncAccessHandle) => void): Promise<void> {
     try {
-      await withFile(path, true, use);
+      await this.#withFile(path, true, use);
     } catch (error) {
       if (isNamed(error, 'QuotaExceededError')) throw await full(numBytes);
       throw unusable(path, error);
     }
   }
+}
 
-  async function full(numBytes: number): Promise<StoreFullError> {
-    const { quota = 0, usage = 0 } = await navigator.storage.estimate();
-    const free = Math.max(0, quota - usage);
-    return new StoreFullError(
-      `The browser gives this site no room for ${numBytes} more bytes (${free} bytes are free). Delete a model with ` +
-        'store.delete(name), or make room on the disk; then load again, which goes on from here.',
-      numBytes,
-      free,
-    );
-  }
-
-  async function remove(path: string): Promise<void> {
-    const [folder = '', name = ''] = path.split('/');
-    await navigator.locks.request(`shaderloom-disk/${root}/${path}`, async () => {
-      try {
-        await (await folderOf(folder)).removeEntry(name);
-      } catch (error) {
-        if (!isNamed(error, 'NotFoundError')) throw unusable(path, error);
-      }
-    });
-  }
-
-  return {
-    async read(path) {
-      try {
-        return await withFile(path, false, (file) => {
-          const bytes = new Uint8Array(file.getSize());
-          return bytes.subarray(0, file.read(bytes, { at: 0 }));
-        });
-      } catch (error) {
-        throw unusable(path, error);
-      }
-    },
-
-    async write(path, bytes) {
-      try {
-        await change(path, bytes.length, (file) => {
-          file.truncate(0);
-          writeAll(file, bytes, 0);
-        });
-      } catch (error) {
-        await remove(path);
-        throw error;
-      }
-    },
-
-    append: (path, bytes) => change(path, bytes.length, (file) => writeAll(file, bytes, file.getSize())),
-
-    remove,
-
-    async list(folder) {
-      const files: { name: string; size: number }[] = [];
-      try {
-        for await (const [name, handle] of (await folderOf(folder)).entries()) {
-          if (handle.kind !== 'file') continue;
-          const file = await (handle as FileSystemFileHandle).getFile().catch(() => undefined);
-          if (file) files.push({ name, size: file.size });
-        }
-      } catch (error) {
-        throw unusable(folder, error);
-      }
-      return files;
-    },
-
-    async estimate() {
-      const { quota, usage = 0 } = await navigator.storage.estimate();
-      return { quota, usage };
-    },
-  };
+async function full(numBytes: number): Promise<StoreFullError> {
+  const { quota = 0, usage = 0 } = await navigator.storage.estimate();
+  const free = Math.max(0, quota - usage);
+  return new StoreFullError(
+    `The browser gives this site no room for ${numBytes} more bytes (${free} bytes are free). Delete a model with ` +
+      'store.delete(name), or make room on the disk; then load again, which goes on from here.',
+    numBytes,
+    free,
+  );
 }
 
 function writeAll(file: SyncAccessHandle, bytes: Uint8Array, at: number): void {

@@ -2,17 +2,17 @@
  * @file Which version of a checkpoint is meant: asks its hub, or falls back to what the store knows when there is no answer.
  * It must not know how files are kept.
  */
-import { TemporaryError } from '../weights/http.ts';
-import { type HubName, type HubOptions, openRepository, repositoryFiles } from '../weights/hub.ts';
-import { isCommit, type Listing, readCommit, readListing } from '../weights/hub-listing.ts';
-import type { ReadOptions, Source } from '../weights/source.ts';
-import type { UrlReaderOptions } from '../weights/url-reader.ts';
-import { urlSource } from '../weights/url-source.ts';
+import { TemporaryError } from '../sources/http.ts';
+import { type HubName, type HubOptions, openRepository, repositoryFiles } from '../sources/hub.ts';
+import { isCommit, type Listing, readCommit, readListing } from '../sources/hub-listing.ts';
+import type { ReadOptions, Source } from '../sources/source.ts';
+import type { UrlReaderOptions } from '../sources/url-reader.ts';
+import { urlSource } from '../sources/url-source.ts';
 import type { Backend } from './backend.ts';
 import { sha256 } from './disk.ts';
 import { applyModelRecord, type ModelRecord, type ModelState, readModelState } from './model-log.ts';
 
-/** One version of a checkpoint, as far as it can be told apart from others. */
+/** One version of a checkpoint, as far as versions can be distinguished. */
 export interface Snapshot {
   id: string;
   /** Reads from the network. */
@@ -22,13 +22,13 @@ export interface Snapshot {
   record(...records: ModelRecord[]): Promise<void>;
 }
 
-/** Stands for a commit in the journal of a branch whose server names none. */
+/** Used for the commit in the journal of a branch whose server names none. */
 const NO_COMMIT = 'none';
 
-/** What was asked for. Nothing is read, and no error of a server thrown, before `open`. */
+/** What was asked for. Nothing is read before `open`, and no server error is thrown before it. */
 export interface Origin {
   label: string;
-  /** Whether names of files can be had. */
+  /** Whether the names of the files are known. */
   isListed: boolean;
   open(options: ReadOptions): Promise<Snapshot>;
 }
@@ -51,7 +51,7 @@ async function openSnapshot(
     upstream,
     state,
     async record(...records) {
-      // A log begins when there is something to say: a mistyped name leaves none.
+      // A log begins when there is something to note, so a mistyped name leaves none.
       await backend.appendLog(path, isNew ? [head, ...records] : records);
       isNew = false;
       for (const record of records) applyModelRecord(state, record);
@@ -59,7 +59,7 @@ async function openSnapshot(
   };
 }
 
-/** A folder on the web: its files are told apart one by one. A query may hold a signature that expires, and counts for nothing. */
+/** A folder on the web: each file has its own version. A query may hold a signature that expires, so it is ignored. */
 export function urlOrigin(backend: Backend, base: string | URL, reading: UrlReaderOptions): Origin {
   const upstream = urlSource(base, reading);
   const { label } = upstream;
@@ -85,7 +85,7 @@ export function hubOrigin(
   const openAt = (version: string, filesAt = version) =>
     openSnapshot(backend, key, shownName, version, repositoryFiles(repository, filesAt));
 
-  /** What the revision was when the hub last answered. */
+  /** The commit of the revision when the hub last answered. */
   async function recall(refPath: string, error: unknown): Promise<Snapshot> {
     const last = (await backend.readLog(refPath)).at(-1) as { version: string } | undefined;
     if (!(error instanceof TemporaryError) || !last) throw error;
@@ -93,7 +93,7 @@ export function hubOrigin(
     return openAt(last.version, name.hub === 'hf' ? last.version : revision);
   }
 
-  /** A mirror that knows files only. */
+  /** A mirror that has files and nothing else. */
   function openWithoutCommit(): Promise<Snapshot> {
     const upstream = repositoryFiles(repository, revision);
     return openSnapshot(backend, `${key}@${revision}`, shownName, undefined, upstream);
@@ -139,7 +139,7 @@ export function hubOrigin(
   };
 }
 
-/** What stands for a commit where a hub has none that could be asked for: changes whenever a file does. */
+/** Used as the commit where a hub cannot be asked for one: it changes whenever a file does. */
 async function digestOf({ files }: Listing): Promise<string> {
   const lines = Object.entries(files).map(([name, { size, hash }]) => `${name} ${size} ${hash?.hex ?? ''}`);
   return (await sha256(lines.sort().join('\n'))).slice(0, 40);

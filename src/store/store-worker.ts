@@ -1,9 +1,9 @@
-/** @file The worker behind `openStore()`: all disk work and hashing of a store in a browser, off the page's thread. */
+/** @file The worker of `openStore()`: all disk work and hashing of a store in a browser, off the page's thread. */
 import { sha1 } from '@noble/hashes/legacy.js';
 import { sha256 } from '@noble/hashes/sha2.js';
-import { type Backend, createBackend } from './backend.ts';
+import { type Backend, DiskBackend } from './backend.ts';
 import type { CreateHasher } from './disk.ts';
-import { opfsDisk } from './opfs-disk.ts';
+import { OpfsDisk } from './opfs-disk.ts';
 import {
   buffersOf,
   type CallMessage,
@@ -12,7 +12,7 @@ import {
   toPlainError,
 } from './worker-messages.ts';
 
-/** crypto.subtle takes only whole messages; a shard is none. */
+/** crypto.subtle takes only whole messages, and a shard comes in parts. */
 const createHasher: CreateHasher = (kind) => {
   const hash = (kind === 'sha256' ? sha256 : sha1).create();
   return {
@@ -21,7 +21,7 @@ const createHasher: CreateHasher = (kind) => {
   };
 };
 
-/** TypeScript's DOM library describes a page. */
+/** TypeScript's DOM library describes a page, not a worker. */
 const port = globalThis as unknown as {
   onmessage: (event: MessageEvent<OpenMessage | CallMessage>) => void;
   postMessage(message: ReplyMessage, transfer: Transferable[]): void;
@@ -41,7 +41,7 @@ async function answer({ id, method, args }: CallMessage): Promise<void> {
 
 port.onmessage = ({ data }) => {
   if ('folder' in data) {
-    opened = opfsDisk(data.folder).then((disk) => createBackend(disk, createHasher));
-    opened.catch(() => undefined); // every call tells
+    opened = OpfsDisk.open(data.folder).then((disk) => new DiskBackend(disk, createHasher));
+    opened.catch(() => undefined); // every call reports it
   } else void answer(data);
 };

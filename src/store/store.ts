@@ -1,8 +1,8 @@
-/** @file A store as apps use it, over whatever keeps its bytes. It must not know disks or workers. */
+/** @file A store as apps use it, over a backend that keeps its bytes. It must not know disks or workers. */
 import { SourceError, StoreBusyError } from '../errors.ts';
-import { parseHubName } from '../weights/hub.ts';
-import { openSource } from '../weights/open-source.ts';
-import type { UrlReaderOptions } from '../weights/url-reader.ts';
+import { parseHubName } from '../sources/hub.ts';
+import { openSource } from '../sources/open-source.ts';
+import type { UrlReaderOptions } from '../sources/url-reader.ts';
 import type { Backend, ModelSummary } from './backend.ts';
 import type { Locks } from './locks.ts';
 import { type ModelRecord, readModelState } from './model-log.ts';
@@ -18,9 +18,9 @@ export interface StoreSettings {
   locks: Locks;
   persist(): Promise<boolean>;
   close(): void;
-  /** What `estimate` means by much room; see StoreContext. */
+  /** From this estimate on there is much room; see StoreContext. */
   muchRoom?: number | undefined;
-  /** Bytes of a chunk of new files. */
+  /** Bytes of a chunk in new files. */
   chunkBytes?: number | undefined;
   /** How URLs are read. */
   reading?: UrlReaderOptions | undefined;
@@ -103,7 +103,7 @@ export function createStore({
   };
 }
 
-/** Not ReadableStream.from, which Chrome and Safari lack. */
+/** Not ReadableStream.from: Chrome and Safari do not have it. */
 function streamOf(chunks: AsyncGenerator<Uint8Array, void, undefined>): ReadableStream<Uint8Array> {
   return new ReadableStream(
     {

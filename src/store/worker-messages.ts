@@ -24,7 +24,7 @@ export interface CallMessage {
 
 export type ReplyMessage = { id: number; result: unknown } | { id: number; error: PlainError };
 
-/** An error as it crosses; structured cloning keeps no class of ours. */
+/** An error as it crosses; structured cloning loses this library's classes. */
 interface PlainError {
   name: string;
   message: string;

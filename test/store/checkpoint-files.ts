@@ -1,6 +1,6 @@
 /** @file The files of a small checkpoint, and loading it from a source as the library does. Runs in Node and in pages. */
-import type { LoadProgress } from '../../src/weights/progress.ts';
-import type { Source } from '../../src/weights/source.ts';
+import type { LoadProgress } from '../../src/sources/progress.ts';
+import type { Source } from '../../src/sources/source.ts';
 
 export type Files = Map<string, Uint8Array>;
 

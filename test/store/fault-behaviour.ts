@@ -1,5 +1,5 @@
 /** @file What servers of fault scripts do wrong. */
-import type { Behaviour, Request } from '../weights/file-server.ts';
+import type { Behaviour, Request } from '../sources/file-server.ts';
 
 export const pick = <T>(random: () => number, values: readonly T[]): T =>
   values[Math.floor(random() * values.length)]!;

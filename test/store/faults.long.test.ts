@@ -12,11 +12,11 @@ import { setTimeout } from 'node:timers/promises';
 import { build } from 'vite';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { ShaderloomError } from '../../src/errors.ts';
+import type { Source } from '../../src/sources/source.ts';
 import { openFolderStore } from '../../src/store/folder-store.ts';
-import type { Source } from '../../src/weights/source.ts';
 import { seededRandom } from '../seeded-random.ts';
-import { type FileServer, serve } from '../weights/file-server.ts';
-import { serveHub } from '../weights/hub-server.ts';
+import { type FileServer, serve } from '../sources/file-server.ts';
+import { serveHub } from '../sources/hub-server.ts';
 import { checkpointFiles, type Files, loadFiles, WrongBytesError } from './checkpoint-files.ts';
 import { faultsOf, pick } from './fault-behaviour.ts';
 

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { type LoadProgress, loadModel } from '../../src/index.ts';
 import { folderStore } from '../../src/node.ts';
-import { serveHub } from '../weights/hub-server.ts';
+import { serveHub } from '../sources/hub-server.ts';
 
 const MODEL_FOLDER = join(import.meta.dirname, '../../examples/models/tiny-qwen3');
 

@@ -3,12 +3,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { CorruptCheckpointError, SourceError, StoreBusyError, StoreFullError } from '../../src/errors.ts';
+import type { Source } from '../../src/sources/source.ts';
 import { type FolderStoreOptions, openFolderStore } from '../../src/store/folder-store.ts';
 import type { Store } from '../../src/store/types.ts';
-import type { Source } from '../../src/weights/source.ts';
 import { seededRandom } from '../seeded-random.ts';
-import { type Behaviour, type FileServer, type Request, serve } from '../weights/file-server.ts';
-import { commitOf, type HubBehaviour, type HubServer, serveHub } from '../weights/hub-server.ts';
+import { type Behaviour, type FileServer, type Request, serve } from '../sources/file-server.ts';
+import { commitOf, type HubBehaviour, type HubServer, serveHub } from '../sources/hub-server.ts';
 import { checkpointFiles, type Files, type LoadHooks, loadFiles } from './checkpoint-files.ts';
 
 const CHUNK_BYTES = 16 * 1024;

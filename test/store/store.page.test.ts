@@ -9,7 +9,7 @@ import type { BrowserContext, CDPSession, Page } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { type PageTest, startPageTest } from '../page.ts';
 import { seededRandom } from '../seeded-random.ts';
-import { type HubBehaviour, type HubServer, serveHub } from '../weights/hub-server.ts';
+import { type HubBehaviour, type HubServer, serveHub } from '../sources/hub-server.ts';
 import { checkpointFiles, type Files } from './checkpoint-files.ts';
 import { faultsOf, pick } from './fault-behaviour.ts';
 import type { LoadEnding } from './store-in-page.ts';

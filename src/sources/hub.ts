@@ -5,7 +5,7 @@
 import { InvalidInputError, SourceError } from '../errors.ts';
 import { type ExplainRefusal, shownUrl } from './http.ts';
 import type { ReadOptions, Source } from './source.ts';
-import { createUrlReader, type UrlReader, type UrlReaderOptions } from './url-reader.ts';
+import { UrlReader, type UrlReaderOptions } from './url-reader.ts';
 import { urlSourceOf } from './url-source.ts';
 
 export interface HubOptions {
@@ -133,7 +133,7 @@ export function openRepository(
   const { host } = new URL(endpoint);
   const label = `${repository}${revision === undefined ? '' : `@${revision}`} on ${host}`;
   const revisionOrDefault = revision ?? hub.defaultRevision;
-  const reader = createUrlReader({
+  const reader = new UrlReader({
     ...reading,
     headers: token === undefined ? {} : { Authorization: `Bearer ${token}` },
     explain: explainRefusal({ label, page, token, revision: revisionOrDefault, host }),

@@ -5,7 +5,7 @@
 import { InvalidInputError } from '../errors.ts';
 import { shownUrl } from './http.ts';
 import { checkName, DEFAULT_MAX_FILE_BYTES, type Source } from './source.ts';
-import { createUrlReader, type UrlReader, type UrlReaderOptions } from './url-reader.ts';
+import { UrlReader, type UrlReaderOptions } from './url-reader.ts';
 
 /**
  * A checkpoint folder on the web.
@@ -14,7 +14,7 @@ import { createUrlReader, type UrlReader, type UrlReaderOptions } from './url-re
  */
 export function urlSource(base: string | URL, options: UrlReaderOptions = {}): Source {
   const folder = parseBase(base);
-  return urlSourceOf(folder, createUrlReader(options), shownUrl(folder));
+  return urlSourceOf(folder, new UrlReader(options), shownUrl(folder));
 }
 
 /** @param folder a URL whose path ends with a slash */
