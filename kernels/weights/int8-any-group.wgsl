@@ -1,5 +1,5 @@
 // Weights as bytes like int8, of columns that belong to groups in any order (GPTQ desc_act): a row of weight_data holds its
-// blocks, and behind them the group of every column, a byte each.
+// blocks, and after them the group of every column, a byte each.
 // Layout: row r, block b at weight_data[r * weight_row_vec4s + b], groups of its columns at weight_data[r * weight_row_vec4s +
 //   weight_row_blocks + b], the scale word of group g at weight_scale[r * weight_row_scales + g].
 // Expects: weight_data: array<vec4<u32>>, weight_scale: array<u32>, weight_row_blocks, group_blocks, scale_of, scaled.

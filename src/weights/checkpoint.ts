@@ -3,9 +3,9 @@
  * safetensors files -> a manifest of tensors. It must not know models, weight formats or the GPU.
  */
 import { CorruptCheckpointError, SourceError } from '../errors.ts';
+import type { FileStart, ReadOptions, Source } from '../sources/source.ts';
 import { parseJsonObject, quoted } from './json.ts';
 import { LENGTH_BYTES, parseHeader, parseIndex, readHeaderLength, type StoredTensor } from './safetensors.ts';
-import type { FileStart, ReadOptions, Source } from './source.ts';
 
 const CONFIG_FILE = 'config.json';
 const GENERATION_CONFIG_FILE = 'generation_config.json';

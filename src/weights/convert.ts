@@ -2,19 +2,26 @@
  * @file Rows of a plain format made rows of another one on the GPU while a checkpoint streams in: quantised to integers, or
  * rounded to 16 bits. Keeps account of what that costs in accuracy. It must not know names of models or where rows come from.
  */
-import convertCode from '../../kernels/weights/convert.wgsl?raw';
-import preludeCode from '../../kernels/weights/convert-prelude.wgsl?raw';
-import bf16Code from '../../kernels/weights/encode-bf16.wgsl?raw';
-import f16Code from '../../kernels/weights/encode-f16.wgsl?raw';
-import intsCode from '../../kernels/weights/encode-ints.wgsl?raw';
-import sumErrorsCode from '../../kernels/weights/sum-errors.wgsl?raw';
+import convertCode from '../../kernels/loading/convert.wgsl?raw';
+import sharedCode from '../../kernels/loading/convert-shared.wgsl?raw';
+import bf16Code from '../../kernels/loading/encode-bf16.wgsl?raw';
+import f16Code from '../../kernels/loading/encode-f16.wgsl?raw';
+import intsCode from '../../kernels/loading/encode-ints.wgsl?raw';
+import sumErrorsCode from '../../kernels/loading/sum-errors.wgsl?raw';
 import { NumericalError } from '../errors.ts';
 import { readBuffer } from '../gpu/buffers.ts';
 import type { GpuContext } from '../gpu/device.ts';
+import { type Const, type WgslFile, wgslFile } from '../gpu/kernel.ts';
 import type { WeightFormat } from '../graph/weight.ts';
 import { formats } from './formats.ts';
 import { intFormat } from './int-format.ts';
-import { createGrowingBuffer, createUploadPass, groupsOf, type UploadPass } from './upload-pass.ts';
+import {
+  createGrowingBuffer,
+  createUploadPass,
+  groupsOf,
+  type UploadPass,
+  type UploadSource,
+} from './upload-pass.ts';
 
 /** What a weight lost when it was converted. */
 export interface ConversionError {
@@ -28,17 +35,23 @@ export interface ConversionError {
 }
 
 interface Encoding {
-  readonly code: string;
+  readonly part: WgslFile;
+  readonly consts?: Readonly<Record<string, Const>>;
   /** Columns that a thread has. */
   readonly groupSize: number;
 }
+
+const loadingFile = (name: string, text: string): WgslFile => wgslFile(`kernels/loading/${name}.wgsl`, text);
 
 /** Candidates of the search: clipping pays for few bits only. */
 const CANDIDATES = { 4: 8, 8: 2 } as const;
 
 function ints(bits: 4 | 8, groupSize: number): [WeightFormat, Encoding] {
-  const consts = `const code_bits: u32 = ${bits}u;\nconst candidates: u32 = ${CANDIDATES[bits]}u;\n`;
-  return [intFormat({ bits, groupSize, words: 'bf16-bias' }), { groupSize, code: intsCode + consts }];
+  const consts = { code_bits: bits, candidates: CANDIDATES[bits] };
+  return [
+    intFormat({ bits, groupSize, words: 'bf16-bias' }),
+    { groupSize, part: loadingFile('encode-ints', intsCode), consts },
+  ];
 }
 
 const int4 = ints(4, 32);
@@ -48,8 +61,8 @@ const int8 = ints(8, 64);
 const ENCODINGS: ReadonlyMap<WeightFormat, Encoding> = new Map([
   int4,
   int8,
-  [formats.bf16, { groupSize: 8, code: bf16Code }],
-  [formats.f16, { groupSize: 8, code: f16Code }],
+  [formats.bf16, { groupSize: 8, part: loadingFile('encode-bf16', bf16Code) }],
+  [formats.f16, { groupSize: 8, part: loadingFile('encode-f16', f16Code) }],
 ]);
 
 /** Formats of weights that are converted while they load, by the names that callers use. */
@@ -74,8 +87,11 @@ export interface RowsToConvert {
 }
 
 export interface Converter {
-  /** @param to the buffer of a section of the weight's part */
-  convert(rows: RowsToConvert, from: GPUBuffer, to: (section: string) => GPUBuffer): void;
+  /**
+   * One at a time; `from` must stay as it is until this resolves.
+   * @param to the buffer of a section of the weight's part
+   */
+  convert(rows: RowsToConvert, from: GPUBuffer, to: (section: string) => GPUBuffer): Promise<void>;
   /** @throws NumericalError when a value was not finite, or too large for its new format */
   errors(): Promise<ConversionError[]>;
   dispose(): void;
@@ -84,9 +100,28 @@ export interface Converter {
 /** Kinds of tensors that are told apart; models have about twenty. */
 const MAX_CLASSES = 256;
 
+const CONVERT_PARAMS = [
+  'rows',
+  'cols',
+  'row_groups',
+  'source_row_blocks',
+  'first_source_row',
+  'first_row',
+  'row_step',
+  'row_blocks',
+  'row_scales',
+] as const;
+type ConvertParam = (typeof CONVERT_PARAMS)[number];
+
+const SUM_ERRORS: UploadSource<'groups' | 'slot'> = {
+  body: loadingFile('sum-errors', sumErrorsCode),
+  params: ['groups', 'slot'],
+  bindings: { errors: { type: 'vec4<f32>' }, sums: { type: 'vec4<f32>', access: 'read_write' } },
+};
+
 export function createConverter(gpu: GpuContext): Converter {
-  const passes = new Map<string, UploadPass>();
-  const sumErrors = createUploadPass(gpu, 'sum-errors', sumErrorsCode);
+  const passes = new Map<string, UploadPass<ConvertParam>>();
+  const sumErrors = createUploadPass(gpu, 'sum-errors', SUM_ERRORS);
   const errors = createGrowingBuffer(gpu, 'conversion errors');
   const sums = createGrowingBuffer(gpu, 'sums of conversion errors');
   const classes = new Map<string, { tensors: string; format: string; slot: number }>();
@@ -103,34 +138,38 @@ export function createConverter(gpu: GpuContext): Converter {
   }
 
   return {
-    convert(rows, from, to) {
+    async convert(rows, from, to) {
       const { source, target, cols } = rows;
       const { groupSize } = ENCODINGS.get(target)!;
       const key = `${source.name} to ${target.name}`;
       let pass = passes.get(key);
       if (!pass) {
-        pass = createUploadPass(gpu, key, codeOf(source, target));
+        pass = createUploadPass(gpu, key, convertSource(source, target));
         passes.set(key, pass);
       }
       const rowGroups = Math.ceil(cols / groupSize);
       const groups = rows.rows * rowGroups;
       const [data, scale] = target.sections;
-      pass.run(
-        [
-          rows.rows,
+      await pass.run(
+        {
+          rows: rows.rows,
           cols,
-          rowGroups,
-          source.sections[0]!.rowBytes(cols) / 16,
-          rows.firstSourceRow,
-          rows.firstRow,
-          rows.rowStep,
-          data!.rowBytes(cols) / 16,
-          (scale?.rowBytes(cols) ?? 0) / 4,
-        ],
+          row_groups: rowGroups,
+          source_row_blocks: source.sections[0]!.rowBytes(cols) / 16,
+          first_source_row: rows.firstSourceRow,
+          first_row: rows.firstRow,
+          row_step: rows.rowStep,
+          row_blocks: data!.rowBytes(cols) / 16,
+          row_scales: (scale?.rowBytes(cols) ?? 0) / 4,
+        },
         [errors.atLeast(groups * 16), from, ...target.sections.map(({ name }) => to(name))],
         groupsOf(groups),
       );
-      sumErrors.run([groups, slotOf(rows)], [errors.atLeast(groups * 16), sums.atLeast(MAX_CLASSES * 16)], 1);
+      await sumErrors.run(
+        { groups, slot: slotOf(rows) },
+        [errors.atLeast(groups * 16), sums.atLeast(MAX_CLASSES * 16)],
+        1,
+      );
     },
     async errors() {
       if (classes.size === 0) return [];
@@ -157,14 +196,20 @@ export function createConverter(gpu: GpuContext): Converter {
   };
 }
 
-function codeOf(source: WeightFormat, target: WeightFormat): string {
-  const { code, groupSize } = ENCODINGS.get(target)!;
-  return [
-    `const group_vec4s: u32 = ${groupSize / 4}u;`,
-    `@group(0) @binding(2) var<storage, read> weight_data: array<${source.sections[0]!.type}>;`,
-    source.fragment.text,
-    preludeCode,
-    code,
-    convertCode,
-  ].join('\n');
+function convertSource(source: WeightFormat, target: WeightFormat): UploadSource<ConvertParam> {
+  const { part, groupSize, consts } = ENCODINGS.get(target)!;
+  const targets = target.sections.map(
+    ({ name, type }) => [`target_${name}`, { type, access: 'read_write' }] as const,
+  );
+  return {
+    body: loadingFile('convert', convertCode),
+    parts: [source.fragment, loadingFile('convert-shared', sharedCode), part],
+    consts: { group_vec4s: groupSize / 4, ...consts },
+    params: CONVERT_PARAMS,
+    bindings: {
+      errors: { type: 'vec4<f32>', access: 'read_write' },
+      weight_data: { type: source.sections[0]!.type },
+      ...Object.fromEntries(targets),
+    },
+  };
 }

@@ -13,9 +13,9 @@ export function downloadBytes(
   const bytesOf = new Map<string, number>();
   const everyWeight = [...weights];
   const vectors = new Set(everyWeight.flatMap(({ isVector, names }) => (isVector ? names : [])));
-  for (const { names, rowsOf, cols, isVector } of everyWeight) {
-    names.forEach((name, i) => {
-      const { pieces } = find(name, isVector ? [rowsOf[i]!] : [rowsOf[i]!, cols]);
+  for (const weight of everyWeight) {
+    weight.names.forEach((name, i) => {
+      const { pieces } = find(weight, i);
       for (const { tensor } of [...pieces, ...unclaimedBias(checkpoint, name, vectors)]) {
         bytesOf.set(tensor.name, tensor.end - tensor.begin);
       }

@@ -1,9 +1,9 @@
 /**
- * @file Which format each weight of a graph gets, from what the checkpoint holds. Knows headers and formats; it must not know
- * models or the GPU.
+ * @file Which format each weight of a graph gets, from what the checkpoint holds and what the weight is for. Knows headers and
+ * formats; it must not know models or the GPU, nor what families name their tensors.
  */
 import { UnsupportedConfigError, WeightMismatchError } from '../errors.ts';
-import type { Weight, WeightFormat, WeightResolver } from '../graph/weight.ts';
+import type { Weight, WeightFormat, WeightResolver, WeightRole } from '../graph/weight.ts';
 import type { Checkpoint } from './checkpoint.ts';
 import { convertedFormats } from './convert.ts';
 import { formats } from './formats.ts';
@@ -15,29 +15,37 @@ const table: Readonly<Record<string, WeightFormat>> = formats;
 /** What a caller may want 16- and 32-bit matrices to become while they load. */
 export type WantedFormat = keyof typeof convertedFormats;
 
-/** Read once for a token, or by it alone: 8 bits, where the layers have 4. */
-const AT_LEAST_INT8 = /(^|\.)(embed_tokens|lm_head|shared_head\.head|eh_proj)\.weight$/;
-/** A rounding error here sends a token to other experts. */
-const ROUTER = /(^|\.)(mlp\.gate|shared_expert_gate)\.weight$/;
+/**
+ * How much rounding a matrix bears.
+ *   never: an error sends a token to other experts. 8 bits: it is read once for a token, or the token depends on it alone;
+ *   publishers of quantised checkpoints leave both in bf16. any: what the caller wants.
+ */
+const BEARS: Readonly<Record<WeightRole, 'never' | '8 bits' | 'any'>> = {
+  router: 'never',
+  embedding: '8 bits',
+  head: '8 bits',
+  mtp: '8 bits',
+  expert: 'any',
+  projection: 'any',
+};
 
-/** What matrices become that are stored in a plain format. */
+/** What a matrix becomes that is stored in a plain format. */
 function wantedFormat(
-  names: readonly string[],
+  role: WeightRole,
   stored: WeightFormat,
   wanted: WantedFormat | undefined,
 ): WeightFormat {
-  const isRouter = names.some((name) => ROUTER.test(name));
-  if (wanted === undefined || (isRouter && wanted.startsWith('int'))) return stored;
-  const is8Bit = wanted === 'int4' && names.some((name) => AT_LEAST_INT8.test(name));
-  return convertedFormats[is8Bit ? 'int8' : wanted];
+  const bears = BEARS[role];
+  if (wanted === undefined || (bears === 'never' && wanted.startsWith('int'))) return stored;
+  return convertedFormats[wanted === 'int4' && bears === '8 bits' ? 'int8' : wanted];
 }
 
 /** The format that a weight gets when `wanted` is asked for, from the one that it has as published. */
 export function formatAs(
-  { names, isVector, format }: Pick<Weight, 'names' | 'isVector' | 'format'>,
+  { role, format }: Pick<Weight, 'role' | 'format'>,
   wanted: WantedFormat,
 ): WeightFormat {
-  return isVector || !isPlain(format) ? format : wantedFormat(names, format, wanted);
+  return role === undefined || !isPlain(format) ? format : wantedFormat(role, format, wanted);
 }
 
 /**
@@ -50,23 +58,18 @@ export function checkpointResolver(
   wanted?: WantedFormat,
 ): WeightResolver {
   const find = findStored(checkpoint);
-  return (names, shapes) => {
-    checkStacks(checkpoint.tensors, names);
-    const found = names.map((name, i) => find(name, shapes[i]!));
+  return (weight) => {
+    checkStacks(checkpoint.tensors, weight);
+    const found = weight.names.map((_, i) => find(weight, i));
     const { format } = found[0]!;
     const other = found.find((stored) => stored.format !== format);
-    const isVector = shapes.every((shape) => shape.length === 1);
     // Pieces of one weight in different dtypes meet in f32.
-    if (!isVector && found.every((stored) => isPlain(stored.format)))
-      return wantedFormat(names, other ? formats.f32 : format, wanted);
+    if (weight.role && found.every((stored) => isPlain(stored.format)))
+      return wantedFormat(weight.role, other ? formats.f32 : format, wanted);
     if (!other) return format;
     throw mixed(found[0]!, other);
   };
 }
-
-/** What publishers of quantised checkpoints leave in bf16: embeddings, heads, routers and what joins the two inputs of a draft. */
-const LEFT_IN_BF16 =
-  /(^|\.)(embed_tokens|lm_head|mlp\.gate|shared_expert_gate|eh_proj|shared_head(\.head)?)\.weight$/;
 
 /**
  * Every matrix in one format, for plans of a config without a checkpoint; but with a quantised one those in bf16 that
@@ -78,9 +81,9 @@ export function uniformResolver(format: string): WeightResolver {
     throw new UnsupportedConfigError(
       `weight format ${format} is not known; known are ${Object.keys(table).join(', ')}`,
     );
-  return (names, shapes) => {
-    if (shapes.every((s) => s.length === 1)) return formats.f32;
-    return !isPlain(matrix) && names.some((name) => LEFT_IN_BF16.test(name)) ? formats.bf16 : matrix;
+  return ({ role }) => {
+    if (role === undefined) return formats.f32;
+    return isPlain(matrix) || BEARS[role] === 'any' ? matrix : formats.bf16;
   };
 }
 

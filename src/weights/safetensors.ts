@@ -5,8 +5,8 @@
  * Format: https://github.com/huggingface/safetensors#format
  */
 import { CorruptCheckpointError } from '../errors.ts';
+import { isPlainName } from '../sources/source.ts';
 import { isJsonObject, parseStrictJsonObject, quoted } from './json.ts';
-import { isPlainName } from './source.ts';
 
 /** Bytes of one element, by the format's dtype names. */
 export const DTYPE_BYTES = {

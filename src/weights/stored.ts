@@ -4,7 +4,7 @@
  * layout has a file of its own. It must not know models or the GPU.
  */
 import { MissingWeightError, WeightMismatchError } from '../errors.ts';
-import type { WeightFormat } from '../graph/weight.ts';
+import type { WantedWeight, WeightFormat } from '../graph/weight.ts';
 import type { Checkpoint, TensorEntry } from './checkpoint.ts';
 import { storedCompressed } from './compressed.ts';
 import { formats } from './formats.ts';
@@ -16,11 +16,8 @@ import { type Quantization, readQuantization } from './quantization.ts';
 import type { SafetensorsDtype } from './safetensors.ts';
 import { fitting, type Module, type StoredMatrix } from './stored-matrix.ts';
 
-/** `X.experts.E.Y` of families, where mlx-lm stacks the experts: `X.switch_mlp.Y`, [experts, ...]. */
-const EXPERT = /^(.*\.)?experts\.(\d+)\.([^.]+)$/;
-
-/** Finds how a matrix or a vector [rows] is stored, by the name that families use. */
-export type FindStored = (name: string, shape: readonly number[]) => StoredMatrix;
+/** Finds how tensor `index` of a weight is stored: a matrix, or a vector [rows]. */
+export type FindStored = (weight: WantedWeight, index: number) => StoredMatrix;
 
 /** How a stored dtype is kept on the GPU. Widening is exact, so 16-bit weights stay what they are. */
 const PLAIN: Partial<Record<SafetensorsDtype, WeightFormat>> = {
@@ -39,10 +36,12 @@ export const isPlain = (format: WeightFormat): boolean => Object.values(PLAIN).i
  */
 export function findStored({ config, tensors }: Pick<Checkpoint, 'config' | 'tensors'>): FindStored {
   const quantization = readQuantization(config);
-  return (name, shape) => {
-    const [rows, cols] = shape;
-    if (cols === undefined) return plain(checked(tensors, tensors.get(name), name, shape));
-    const module = moduleOf(tensors, name.replace(/\.weight$/, ''), rows!, cols, quantization);
+  return (weight, index) => {
+    const name = weight.names[index]!;
+    const rows = weight.rowsOf[index]!;
+    if (weight.isVector) return plain(checked(tensors, tensors.get(name), name, [rows]));
+    const shape = [rows, weight.cols];
+    const module = moduleOf(tensors, weight, index, quantization);
     return (
       storedFp8(module) ??
       storedCompressed(module) ??
@@ -53,17 +52,36 @@ export function findStored({ config, tensors }: Pick<Checkpoint, 'config' | 'ten
   };
 }
 
+/** The module that `X.weight` belongs to. */
+const moduleName = (tensor: string): string => tensor.slice(0, -'.weight'.length);
+
+/** The number of the expert that a tensor is of. */
+function expertOf({ names, rows, unitRows }: WantedWeight, index: number): number {
+  const perExpert = (names.length * unitRows) / rows;
+  return Math.floor(index / perExpert);
+}
+
+/** `X.experts.E.Y` of families, where mlx-lm stacks the experts: `X.switch_mlp.Y`, [experts, ...]; undefined for what is no expert. */
+function stackOf(weight: WantedWeight, index: number): string | undefined {
+  if (weight.role !== 'expert') return undefined;
+  const name = moduleName(weight.names[index]!);
+  const own = `experts.${expertOf(weight, index)}.`;
+  const at = name.lastIndexOf(own);
+  return `${name.slice(0, at)}switch_mlp.${name.slice(at + own.length)}`;
+}
+
 function moduleOf(
   tensors: ReadonlyMap<string, TensorEntry>,
-  name: string,
-  rows: number,
-  cols: number,
+  weight: WantedWeight,
+  index: number,
   quantization: Quantization,
 ): Module {
-  const [, path = '', expert, own] = name.match(EXPERT) ?? [];
-  const stack = own === undefined ? undefined : `${path}switch_mlp.${own}`;
-  if (stack === undefined || !tensors.has(`${stack}.weight`))
+  const [rows, cols] = [weight.rowsOf[index]!, weight.cols];
+  const stack = stackOf(weight, index);
+  if (stack === undefined || !tensors.has(`${stack}.weight`)) {
+    const name = moduleName(weight.names[index]!);
     return { name, rows, cols, quantization, tensor: (suffix) => tensors.get(`${name}.${suffix}`) };
+  }
   const tensor = (suffix: string): TensorEntry | undefined => {
     const whole = tensors.get(`${stack}.${suffix}`);
     const { shape } = tensors.get(`${stack}.weight`)!;
@@ -72,7 +90,7 @@ function moduleOf(
         `${whole.name} has shape [${whole.shape}] and ${stack}.weight [${shape}]: one for each expert is wanted. Download the checkpoint again.`,
       );
     }
-    return whole && sliceOf(whole, Number(expert));
+    return whole && sliceOf(whole, expertOf(weight, index));
   };
   return { name: stack, rows, cols, quantization, tensor };
 }
@@ -95,16 +113,12 @@ function sliceOf({ name, dtype, shape, begin, end, file }: TensorEntry, index: n
  * Stacks hold exactly the experts that a model asks for.
  * @throws WeightMismatchError
  */
-export function checkStacks(tensors: ReadonlyMap<string, TensorEntry>, names: readonly string[]): void {
-  const counts = new Map<string, number>();
-  for (const name of names) {
-    const [, path = '', , own] = name.replace(/\.weight$/, '').match(EXPERT) ?? [];
-    const stack = `${path}switch_mlp.${own}.weight`;
-    if (own !== undefined && tensors.has(stack)) counts.set(stack, (counts.get(stack) ?? 0) + 1);
-  }
-  for (const [stack, count] of counts) {
-    const { shape } = tensors.get(stack)!;
-    if (shape[0] === count) continue;
+export function checkStacks(tensors: ReadonlyMap<string, TensorEntry>, weight: WantedWeight): void {
+  const count = weight.rows / weight.unitRows;
+  if (weight.role !== 'expert') return;
+  for (const stack of new Set(weight.names.map((_, i) => `${stackOf(weight, i)}.weight`))) {
+    const shape = tensors.get(stack)?.shape;
+    if (!shape || shape[0] === count) continue;
     throw new WeightMismatchError(
       `${stack} has shape [${shape}], config.json wants ${count} experts. Check that config.json belongs to these weights.`,
     );

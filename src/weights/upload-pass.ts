@@ -1,17 +1,25 @@
-/** @file Small compute passes of loading: a uniform, some buffers, a thread for each piece of work. */
-import type { GpuContext } from '../gpu/device.ts';
+/**
+ * @file Small compute passes of loading: numbers, some buffers, a thread for each piece of work. It must not know what the
+ * kernels make of them.
+ */
+import type { GpuContext, Pipeline } from '../gpu/device.ts';
+import type { ShaderSource } from '../gpu/kernel.ts';
 
 /** Threads of a workgroup of these kernels, where `run` counts threads. */
 const GROUP_THREADS = 64;
 
-export interface UploadPass {
+/** Their kernels; `P` are the names of the numbers. */
+export interface UploadSource<P extends string> extends ShaderSource {
+  readonly params: readonly P[];
+}
+
+export interface UploadPass<P extends string> {
   /**
-   * Submits one dispatch.
-   * @param params of the uniform at binding 0
-   * @param bound from binding 1 on
+   * Submits one dispatch, once the kernel is compiled: what is bound must stay as it is until then.
+   * @param bound in the order of the source's bindings
    * @param groups workgroups
    */
-  run(params: readonly number[], bound: readonly GPUBuffer[], groups: number): void;
+  run(params: Readonly<Record<P, number>>, bound: readonly GPUBuffer[], groups: number): Promise<void>;
   dispose(): void;
 }
 
@@ -19,25 +27,31 @@ export interface UploadPass {
 export const groupsOf = (threads: number): number => Math.ceil(threads / GROUP_THREADS);
 
 /** A kernel that is compiled when it is first run, since most loads need none. */
-export function createUploadPass({ device, buffers }: GpuContext, label: string, code: string): UploadPass {
-  let pipeline: GPUComputePipeline | undefined;
+export function createUploadPass<P extends string>(
+  gpu: GpuContext,
+  label: string,
+  source: UploadSource<P>,
+): UploadPass<P> {
+  const { device, buffers } = gpu;
+  let compiled: Promise<Pipeline> | undefined;
   let uniform: GPUBuffer | undefined;
   return {
-    run(params, bound, groups) {
-      pipeline ??= device.createComputePipeline({
-        label,
-        layout: 'auto',
-        compute: { module: device.createShaderModule({ label, code }), entryPoint: 'main' },
-      });
-      uniform ??= buffers.uniform(`${label} params`, params.length * 4);
-      device.queue.writeBuffer(uniform, 0, new Uint32Array(params));
+    async run(params, bound, groups) {
+      compiled ??= gpu.pipeline(source, label);
+      const { pipeline, layout } = await compiled;
+      uniform ??= buffers.uniform(`${label} params`, source.params.length * 4);
+      device.queue.writeBuffer(
+        uniform,
+        0,
+        Uint32Array.from(source.params, (name) => params[name]),
+      );
       const encoder = device.createCommandEncoder();
       const pass = encoder.beginComputePass();
       pass.setPipeline(pipeline);
       pass.setBindGroup(
         0,
         device.createBindGroup({
-          layout: pipeline.getBindGroupLayout(0),
+          layout,
           entries: [uniform, ...bound].map((buffer, binding) => ({ binding, resource: { buffer } })),
         }),
       );

@@ -8,16 +8,16 @@ import { allocate } from '../gpu/buffers.ts';
 import type { GpuContext } from '../gpu/device.ts';
 import { splitRows, type WeightPart } from '../gpu/kernel.ts';
 import type { Weight } from '../graph/weight.ts';
+import { createProgress, type LoadProgress } from '../sources/progress.ts';
 import type { Checkpoint, TensorEntry } from './checkpoint.ts';
 import type { ConversionError } from './convert.ts';
 import { formats } from './formats.ts';
 import { createLoadGauge, type LoadReport } from './load-gauge.ts';
 import { widen } from './pack.ts';
-import { createProgress, type LoadProgress } from './progress.ts';
 import { chunksOfRows, type RowSizes } from './row-chunks.ts';
 import { findStored, isPlain } from './stored.ts';
 import type { CheckedPiece } from './stored-matrix.ts';
-import { createWriter, type Place, type WeightBuffers } from './writer.ts';
+import { type Place, type WeightBuffers, Writer } from './writer.ts';
 
 export interface GpuWeights {
   buffer(weight: Weight, section: string, part: WeightPart): GPUBuffer;
@@ -85,7 +85,7 @@ export async function uploadWeights(
           // Names that take turns begin together; the next ones begin behind the rows of all of them.
           const turn = i % weight.interleave;
           const rows = weight.rowsOf[i]!;
-          const { pieces, format } = find(name, weight.isVector ? [rows] : [rows, weight.cols]);
+          const { pieces, format } = find(weight, i);
           // Widening to f32 is packing; the GPU makes everything else of plain rows.
           const isPacked = weight.isVector || weight.format === formats.f32 || !isPlain(format);
           const source = isPacked ? weight.format : format;
@@ -113,7 +113,7 @@ export async function uploadWeights(
         together: Math.max(...sizes.map((size) => size.together)),
       };
     };
-    const writer = createWriter(gpu, (weight) => parts.get(weight.key)!, gauge);
+    const writer = new Writer(gpu, (weight) => parts.get(weight.key)!, gauge);
     let conversionErrors: ConversionError[];
     try {
       for await (const rows of chunksOfRows(checkpoint, wanted, chunkBytes, sizesOf, signal)) {

@@ -5,12 +5,12 @@
 import type { GpuContext } from '../gpu/device.ts';
 import type { WeightPart } from '../gpu/kernel.ts';
 import type { Weight, WeightFormat } from '../graph/weight.ts';
-import { type ConversionError, createConverter } from './convert.ts';
+import { type ConversionError, type Converter, createConverter } from './convert.ts';
 import type { LoadGauge } from './load-gauge.ts';
 import type { RowChunk } from './row-chunks.ts';
-import { createScatter } from './scatter.ts';
-import type { Piece } from './stored-matrix.ts';
-import { createGrowingBuffer } from './upload-pass.ts';
+import { createScatter, type Scatter, type WordMoves } from './scatter.ts';
+import type { CheckedPiece, Piece } from './stored-matrix.ts';
+import { createGrowingBuffer, type GrowingBuffer } from './upload-pass.ts';
 
 /** Bytes written before the GPU must have caught up, so that the driver's own staging stays bounded. */
 const IN_FLIGHT_BYTES = 32 << 20;
@@ -32,131 +32,176 @@ export interface WeightBuffers {
   readonly buffers: readonly ReadonlyMap<string, GPUBuffer>[];
 }
 
-export interface Writer {
-  /** Takes the chunk's bytes before it resolves. */
-  write(place: Place, chunk: RowChunk): Promise<void>;
-  /** Waits until everything is done. */
-  flush(): Promise<void>;
-  conversionErrors(): Promise<ConversionError[]>;
-  dispose(): void;
+/** What a chunk has of a piece that is written. */
+interface PackedRows {
+  /** Those of the piece: `firstRow` is a row of the piece, `numRows` are from there on. */
+  firstRow: number;
+  numRows: number;
+  bytes: Uint8Array<ArrayBuffer>;
 }
 
-export function createWriter(
-  gpu: GpuContext,
-  buffersOf: (weight: Weight) => WeightBuffers,
-  gauge: LoadGauge,
-): Writer {
-  const { device } = gpu;
-  const scatter = createScatter(gpu);
-  const converter = createConverter(gpu);
-  const staging = createGrowingBuffer(gpu, 'staging of weights');
-  let inFlight = 0;
-  const stage = (bytes: Uint8Array<ArrayBuffer>): GPUBuffer => {
-    const buffer = staging.atLeast(bytes.length);
-    device.queue.writeBuffer(buffer, 0, bytes);
-    return buffer;
-  };
-  const flush = async (): Promise<void> => {
-    device.queue.submit([]);
-    await device.queue.onSubmittedWorkDone();
-    inFlight = 0;
-  };
+/** Some rows of what is staged, and where in a part of the weight they go. */
+interface PartRows {
+  target: GPUBuffer;
+  /** The first row of the staged ones, and how many. */
+  begin: number;
+  count: number;
+  /** The row of the part that the first goes to. */
+  at: number;
+  stride: number;
+}
+
+export class Writer {
+  readonly #device: GPUDevice;
+  readonly #buffersOf: (weight: Weight) => WeightBuffers;
+  readonly #gauge: LoadGauge;
+  readonly #scatter: Scatter;
+  readonly #converter: Converter;
+  readonly #staging: GrowingBuffer;
+  #inFlight = 0;
+
+  constructor(gpu: GpuContext, buffersOf: (weight: Weight) => WeightBuffers, gauge: LoadGauge) {
+    this.#device = gpu.device;
+    this.#buffersOf = buffersOf;
+    this.#gauge = gauge;
+    this.#scatter = createScatter(gpu);
+    this.#converter = createConverter(gpu);
+    this.#staging = createGrowingBuffer(gpu, 'staging of weights');
+  }
+
+  /** Takes the chunk's bytes before it resolves. One at a time: all share a staging buffer. */
+  async write(place: Place, chunk: RowChunk): Promise<void> {
+    this.#inFlight += await this.#put(place, chunk);
+    this.#gauge.sample(this.#inFlight);
+    if (this.#inFlight >= IN_FLIGHT_BYTES) await this.flush();
+  }
+
+  /** Waits until everything is done. */
+  async flush(): Promise<void> {
+    this.#device.queue.submit([]);
+    await this.#device.queue.onSubmittedWorkDone();
+    this.#inFlight = 0;
+  }
+
+  conversionErrors(): Promise<ConversionError[]> {
+    return this.#converter.errors();
+  }
+
+  dispose(): void {
+    for (const { dispose } of [this.#scatter, this.#converter, this.#staging]) dispose();
+  }
 
   /** Writes what a chunk has of a piece, and tells how many bytes that were. */
-  function put({ weight, piece, source, rows, first, stride }: Place, chunk: RowChunk): number {
+  async #put(place: Place, chunk: RowChunk): Promise<number> {
+    const { weight, piece, source, first, stride } = place;
     if (piece.lies === 'nowhere') {
       piece.check(chunk.bytes);
       return 0;
     }
-    const { parts, buffers } = buffersOf(weight);
+    const { parts, buffers } = this.#buffersOf(weight);
     const rowBytes = source.sections.find((s) => s.name === piece.section)!.rowBytes(weight.cols);
-    // Rows of the piece that `bytes` holds.
-    let [firstRow, numRows] = [0, rows];
-    let bytes: Uint8Array<ArrayBuffer>;
-    if (piece.lies === 'rows') {
-      firstRow = chunk.firstRow * piece.rowsPerStored;
-      numRows = Math.min(chunk.numRows * piece.rowsPerStored, rows - firstRow);
-      bytes = piece.pack(chunk.bytes, numRows, rowBytes, source);
-    } else {
-      bytes = piece.pack(chunk.bytes);
-    }
+    const { firstRow, numRows, bytes } = packedRows(place, piece, chunk, rowBytes);
     if (weight.isVector) {
       // The pieces of a fused vector stand one after another; all but the last fill whole vec4s or are written as words.
       const target = buffers[0]!.get(piece.section)!;
-      device.queue.writeBuffer(target, vectorOffset(weight, chunk.tensor.name), bytes);
+      this.#device.queue.writeBuffer(target, vectorOffset(weight, chunk.tensor.name), bytes);
       return bytes.length;
     }
     const isConverted = source !== weight.format;
     const isWhole = piece.lies === 'rows' && !piece.isPartial && stride === 1 && !isConverted;
-    const staged = isWhole ? undefined : stage(bytes);
+    const staged = isWhole ? undefined : this.#stage(bytes);
     for (const part of parts) {
       // Rows r of the chunk with part.begin <= first + (firstRow + r) * stride < part.begin + part.rows.
       const rowAt = (position: number): number => Math.ceil((position - first) / stride) - firstRow;
       const begin = Math.max(0, rowAt(part.begin));
       const end = Math.min(numRows, rowAt(part.begin + part.rows));
       if (begin >= end) continue;
-      const count = end - begin;
       const sections = buffers[part.index]!;
       const target = sections.get(piece.section)!;
       const at = first + (firstRow + begin) * stride - part.begin;
+      const rows: PartRows = { target, begin, count: end - begin, at, stride };
       if (!staged) {
-        device.queue.writeBuffer(target, at * rowBytes, bytes.subarray(begin * rowBytes, end * rowBytes));
-        continue;
-      }
-      if (isConverted) {
-        converter.convert(
-          {
-            name: chunk.tensor.name,
-            source,
-            target: weight.format,
-            cols: weight.cols,
-            rows: count,
-            firstSourceRow: begin,
-            firstRow: at,
-            rowStep: stride,
-          },
-          staged,
-          (section) => sections.get(section)!,
-        );
-        continue;
-      }
-      const rowWords = rowBytes / 4;
-      const dstRow = { first: at * rowWords, step: stride * rowWords };
-      if (piece.lies === 'rows') {
-        scatter.move(staged, target, {
-          majors: { count, src: rowWords, dst: dstRow.step },
-          minors: { count: rowWords, dst: 1 },
-          first: { src: begin * rowWords, dst: dstRow.first },
-        });
-      } else if (piece.lies === 'columns') {
-        scatter.move(staged, target, {
-          majors: { count: bytes.length / 4 / rows, src: rows, dst: 1 },
-          minors: { count, dst: dstRow.step },
-          first: { src: begin, dst: dstRow.first + chunk.firstRow / piece.storedPerWord },
-        });
-      } else {
-        scatter.move(staged, target, {
-          majors: { count, src: 0, dst: dstRow.step },
-          minors: { count: bytes.length / 4, dst: 1 },
-          first: { src: 0, dst: dstRow.first + piece.firstWord },
-        });
-      }
+        const range = bytes.subarray(begin * rowBytes, end * rowBytes);
+        this.#device.queue.writeBuffer(target, at * rowBytes, range);
+      } else if (isConverted) await this.#convert(place, chunk, rows, staged, sections);
+      else await this.#scatter.move(staged, target, movesOf(piece, chunk, place, rows, bytes, rowBytes / 4));
     }
     return bytes.length;
   }
 
-  return {
-    flush,
-    conversionErrors: converter.errors,
-    async write(place, chunk) {
-      inFlight += put(place, chunk);
-      gauge.sample(inFlight);
-      if (inFlight >= IN_FLIGHT_BYTES) await flush();
-    },
-    dispose() {
-      for (const { dispose } of [scatter, converter, staging]) dispose();
-    },
-  };
+  #stage(bytes: Uint8Array<ArrayBuffer>): GPUBuffer {
+    const buffer = this.#staging.atLeast(bytes.length);
+    this.#device.queue.writeBuffer(buffer, 0, bytes);
+    return buffer;
+  }
+
+  #convert(
+    { weight, source }: Place,
+    { tensor }: RowChunk,
+    { begin, count, at, stride }: PartRows,
+    staged: GPUBuffer,
+    sections: ReadonlyMap<string, GPUBuffer>,
+  ): Promise<void> {
+    const rows = {
+      name: tensor.name,
+      source,
+      target: weight.format,
+      cols: weight.cols,
+      rows: count,
+      firstSourceRow: begin,
+      firstRow: at,
+      rowStep: stride,
+    };
+    return this.#converter.convert(rows, staged, (section) => sections.get(section)!);
+  }
+}
+
+type WrittenPiece = Exclude<Piece, CheckedPiece>;
+
+function packedRows(
+  { source, rows }: Place,
+  piece: WrittenPiece,
+  chunk: RowChunk,
+  rowBytes: number,
+): PackedRows {
+  if (piece.lies !== 'rows') return { firstRow: 0, numRows: rows, bytes: piece.pack(chunk.bytes) };
+  const firstRow = chunk.firstRow * piece.rowsPerStored;
+  const numRows = Math.min(chunk.numRows * piece.rowsPerStored, rows - firstRow);
+  return { firstRow, numRows, bytes: piece.pack(chunk.bytes, numRows, rowBytes, source) };
+}
+
+/** How staged words go to the rows of a part. */
+function movesOf(
+  piece: WrittenPiece,
+  chunk: RowChunk,
+  { rows }: Place,
+  { begin, count, at, stride }: PartRows,
+  bytes: Uint8Array,
+  rowWords: number,
+): WordMoves {
+  const dstRow = { first: at * rowWords, step: stride * rowWords };
+  switch (piece.lies) {
+    case 'rows':
+      return {
+        majors: { count, src: rowWords, dst: dstRow.step },
+        minors: { count: rowWords, dst: 1 },
+        first: { src: begin * rowWords, dst: dstRow.first },
+      };
+    case 'columns':
+      return {
+        majors: { count: bytes.length / 4 / rows, src: rows, dst: 1 },
+        minors: { count, dst: dstRow.step },
+        first: { src: begin, dst: dstRow.first + chunk.firstRow / piece.storedPerWord },
+      };
+    case 'everyRow':
+      return {
+        majors: { count, src: 0, dst: dstRow.step },
+        minors: { count: bytes.length / 4, dst: 1 },
+        first: { src: 0, dst: dstRow.first + piece.firstWord },
+      };
+    default:
+      return piece satisfies never;
+  }
 }
 
 /** Where a piece of a fused vector starts, in bytes. */

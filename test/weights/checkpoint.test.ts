@@ -7,12 +7,12 @@ import fc from 'fast-check';
 import { afterEach, describe, expect, test } from 'vitest';
 import { CorruptCheckpointError, SourceError } from '../../src/errors.ts';
 import { folder } from '../../src/node.ts';
+import { openSource } from '../../src/sources/open-source.ts';
+import type { Source } from '../../src/sources/source.ts';
+import { urlSource } from '../../src/sources/url-source.ts';
 import { openCheckpoint, readJson, streamTensors } from '../../src/weights/checkpoint.ts';
-import { openSource } from '../../src/weights/open-source.ts';
-import type { Source } from '../../src/weights/source.ts';
-import { urlSource } from '../../src/weights/url-source.ts';
 import { numCases } from '../num-cases.ts';
-import { type Behaviour, type FileServer, serve } from './file-server.ts';
+import { type Behaviour, type FileServer, serve } from '../sources/file-server.ts';
 import {
   type Header,
   jsonBytes,

@@ -4,10 +4,10 @@ import { NumericalError } from '../../src/errors.ts';
 import { openDevice } from '../../src/gpu/device.ts';
 import { createGraph, type Graph } from '../../src/graph/graph.ts';
 import { type Weight, Weights } from '../../src/graph/weight.ts';
+import { openSource } from '../../src/sources/open-source.ts';
 import { openCheckpoint } from '../../src/weights/checkpoint.ts';
 import { convertedFormats } from '../../src/weights/convert.ts';
 import { formats } from '../../src/weights/formats.ts';
-import { openSource } from '../../src/weights/open-source.ts';
 import { checkpointResolver, type WantedFormat } from '../../src/weights/resolve.ts';
 import { uploadWeights } from '../../src/weights/upload.ts';
 import { f16Bits, f16Value, freshSeed, randomNormal, seededRandom } from '../kernels/harness.ts';
@@ -81,8 +81,8 @@ function record(graph: Graph): void {
   const w = new Weights(graph);
   w.matrix(['layers.0.q', 'layers.0.k'], [68, 12], 275);
   w.matrix(['layers.0.gate', 'layers.0.up'], [37, 37], 224, { layout: 'interleaved' });
-  w.matrix(['embed_tokens'], [61], 96);
-  w.matrix(['layers.0.mlp.gate'], [5], 96);
+  w.matrix(['embed_tokens'], [61], 96, { role: 'embedding' });
+  w.matrix(['layers.0.mlp.gate'], [5], 96, { role: 'router' });
   w.experts(3, ['gate', 'up'], [8, 8], 64, 'interleaved');
 }
 

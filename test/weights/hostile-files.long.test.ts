@@ -1,10 +1,11 @@
 /**
  * Thousands of hostile safetensors headers and indexes: each is read as what it says, or refused with a typed error, within
- * bounded memory, and without a trace in any prototype. (Hostile configs: test/engine/hostile-configs.long.test.ts.)
+ * bounded memory, and without a trace in any prototype. (Hostile configs: test/runtime/hostile-configs.long.test.ts.)
  */
 import fc from 'fast-check';
 import { afterEach, describe, expect, test } from 'vitest';
 import { CorruptCheckpointError } from '../../src/errors.ts';
+import { isPlainName } from '../../src/sources/source.ts';
 import {
   DTYPE_BYTES,
   parseHeader,
@@ -12,7 +13,6 @@ import {
   readHeaderLength,
   type SafetensorsDtype,
 } from '../../src/weights/safetensors.ts';
-import { isPlainName } from '../../src/weights/source.ts';
 
 const MAX_HEAP_BYTES = 128 * 2 ** 20;
 

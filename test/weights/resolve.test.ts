@@ -1,9 +1,19 @@
 import { describe, expect, test } from 'vitest';
-import { MissingWeightError, UnsupportedConfigError, WeightMismatchError } from '../../src/errors.ts';
+import {
+  MissingWeightError,
+  ShapeError,
+  UnsupportedConfigError,
+  WeightMismatchError,
+} from '../../src/errors.ts';
+import { createGraph, createTensor } from '../../src/graph/graph.ts';
+import { route } from '../../src/graph/ops/experts.ts';
+import { linear } from '../../src/graph/ops/linear.ts';
+import { type WeightRole, Weights } from '../../src/graph/weight.ts';
 import type { TensorEntry } from '../../src/weights/checkpoint.ts';
 import { formats } from '../../src/weights/formats.ts';
-import { checkpointResolver, uniformResolver } from '../../src/weights/resolve.ts';
+import { checkpointResolver, uniformResolver, type WantedFormat } from '../../src/weights/resolve.ts';
 import type { SafetensorsDtype } from '../../src/weights/safetensors.ts';
+import { wantedWeight } from './wanted-weight.ts';
 
 type Stored = readonly [dtype: SafetensorsDtype, ...shape: number[]];
 
@@ -13,7 +23,7 @@ function resolve(stored: Record<string, Stored>, names: readonly string[], confi
     { name, dtype, shape, begin: 0, end: 0, file: 'model.safetensors' },
   ]);
   const shapes = names.map((name) => stored[name]?.slice(1) as number[]);
-  return checkpointResolver({ config, tensors: new Map(entries) })(names, shapes);
+  return checkpointResolver({ config, tensors: new Map(entries) })(wantedWeight(names, shapes));
 }
 
 const blockwise = { quant_method: 'fp8', weight_block_size: [128, 128] };
@@ -153,37 +163,78 @@ describe('before anything is downloaded, a float8 matrix is refused', () => {
   });
 });
 
+/** A 16-bit matrix of any name, as a family says what it is for. */
+const ofRole = (role: WeightRole, name = 'x.weight') => wantedWeight([name], [[256, 256]], role);
+
 describe('planning without a checkpoint', () => {
   test.each([
-    ['model.layers.0.self_attn.q_proj.weight', formats.fp8],
-    ['model.layers.0.mlp.gate_proj.weight', formats.fp8],
-    ['model.layers.0.mlp.experts.3.gate_proj.weight', formats.fp8],
-    ['model.layers.0.mlp.shared_expert.up_proj.weight', formats.fp8],
-    ['model.layers.0.mlp.gate.weight', formats.bf16],
-    ['model.layers.0.mlp.shared_expert_gate.weight', formats.bf16],
-    ['model.embed_tokens.weight', formats.bf16],
-    ['lm_head.weight', formats.bf16],
-    ['model.layers.61.eh_proj.weight', formats.bf16],
-    ['model.layers.61.embed_tokens.weight', formats.bf16],
-    ['model.layers.61.shared_head.head.weight', formats.bf16],
-  ])('in fp8, %s is what publishers make of it', (name, format) => {
-    expect(uniformResolver('fp8')([name], [[256, 256]])).toBe(format);
+    ['projection', formats.fp8],
+    ['expert', formats.fp8],
+    ['router', formats.bf16],
+    ['embedding', formats.bf16],
+    ['head', formats.bf16],
+    ['mtp', formats.bf16],
+  ] as const)('in fp8, what is a %s is what publishers make of it', (role, format) => {
+    expect(uniformResolver('fp8')(ofRole(role, 'experts.0.x.weight'))).toBe(format);
   });
 
   test.each(['int4', 'int8'] as const)('in %s, embeddings and routers stay in bf16', (format) => {
     const resolver = uniformResolver(format);
-    expect(resolver(['model.layers.0.self_attn.q_proj.weight'], [[256, 256]])).toBe(formats[format]);
-    expect(resolver(['model.embed_tokens.weight'], [[256, 256]])).toBe(formats.bf16);
-    expect(resolver(['model.layers.0.mlp.gate.weight'], [[256, 256]])).toBe(formats.bf16);
+    expect(resolver(ofRole('projection'))).toBe(formats[format]);
+    expect(resolver(ofRole('embedding'))).toBe(formats.bf16);
+    expect(resolver(ofRole('router'))).toBe(formats.bf16);
   });
 
   test('in another format every matrix has it, and vectors are f32', () => {
-    expect(uniformResolver('f16')(['lm_head.weight'], [[256, 256]])).toBe(formats.f16);
-    expect(uniformResolver('fp8')(['model.norm.weight'], [[256]])).toBe(formats.f32);
+    expect(uniformResolver('f16')(ofRole('head'))).toBe(formats.f16);
+    expect(uniformResolver('fp8')(wantedWeight(['model.norm.weight'], [[256]]))).toBe(formats.f32);
   });
 
   test('an unknown format is refused with the known ones', () => {
     expect(() => uniformResolver('int3')).toThrow(UnsupportedConfigError);
     expect(() => uniformResolver('int3')).toThrow('bf16, f16, f32, fp8, int4, int8');
+  });
+});
+
+describe('what a matrix becomes while it loads depends on what its family says it is for, not on its name', () => {
+  const names = ['model.layers.0.block_sparse_moe.router.weight', 'mlp.gate.weight', 'lm_head.weight'];
+  const convert = (name: string, role: WeightRole, wanted: WantedFormat) => {
+    const entry: TensorEntry = { name, dtype: 'BF16', shape: [256, 256], begin: 0, end: 0, file: 'x' };
+    return checkpointResolver({ config: {}, tensors: new Map([[name, entry]]) }, wanted)(ofRole(role, name));
+  };
+
+  test.each(names)('%s', (name) => {
+    for (const role of ['router', 'embedding', 'head', 'mtp', 'projection'] as const) {
+      const found = (['int4', 'int8', 'f16'] as const).map(
+        (wanted) => convert(name, role, wanted).name.split('-')[0],
+      );
+      if (role === 'router') expect(found).toEqual(['bf16', 'bf16', 'f16']);
+      else if (role === 'projection') expect(found).toEqual(['int4', 'int8', 'f16']);
+      else expect(found).toEqual(['int8', 'int8', 'f16']);
+    }
+  });
+
+  test('and a family cannot forget to say it of a router', () => {
+    const graph = createGraph(uniformResolver('int4'));
+    const w = new Weights(graph);
+    const x = createTensor(graph, [1, 64]);
+    const routeBy = (name: string, role?: 'router') => {
+      const logits = linear(x, w.matrix([name], [8], 64, { role }));
+      return route(logits, {
+        k: 2,
+        scoring: 'softmax',
+        numGroups: 1,
+        keptGroups: 1,
+        normalize: true,
+        scale: 1,
+      });
+    };
+    expect(() => routeBy('mlp.router')).toThrow(ShapeError);
+    expect(() => routeBy('mlp.other')).toThrow(
+      /route by mlp\.other\.weight: found a projection, wanted the role router/,
+    );
+    routeBy('mlp.gate', 'router');
+    expect(graph.weights.get('mlp.gate.weight')!.format).toBe(formats.bf16);
+    expect(() => w.matrix(['mlp.gate'], [8], 64)).toThrow('is asked for as projection, and before as router');
   });
 });

@@ -3,10 +3,10 @@ import { afterAll, expect, it } from 'vitest';
 import { openDevice } from '../../src/gpu/device.ts';
 import { createGraph } from '../../src/graph/graph.ts';
 import { Weights } from '../../src/graph/weight.ts';
+import { openSource } from '../../src/sources/open-source.ts';
+import type { LoadProgress } from '../../src/sources/progress.ts';
 import { openCheckpoint } from '../../src/weights/checkpoint.ts';
 import { formats } from '../../src/weights/formats.ts';
-import { openSource } from '../../src/weights/open-source.ts';
-import type { LoadProgress } from '../../src/weights/progress.ts';
 import { checkpointResolver } from '../../src/weights/resolve.ts';
 import { uploadWeights } from '../../src/weights/upload.ts';
 import { f16Bits, f16Value, freshSeed, seededRandom } from '../kernels/harness.ts';
@@ -120,7 +120,7 @@ it.each([
       w.experts(4, ['gate', 'up'], [130, 130], 272, 'interleaved'),
       w.experts(4, ['down'], [136], 130),
     ];
-    const plain = w.matrix(['router'], [4], 275);
+    const plain = w.matrix(['router'], [4], 275, { role: 'router' });
 
     let latest: LoadProgress | undefined;
     let weights!: Awaited<ReturnType<typeof uploadWeights>>;

@@ -2,22 +2,23 @@
 // A thread has a group: `group_vec4s` * 4 columns of a row. `encode` of the part before this writes them where the weight has
 // them, and leaves in `decoded` what they have become.
 // errors[group of all] = (sum of |v - w|, sum of |v|, the largest |v - w| over the largest |v|, 1 if a value is not to be had).
-// Expects: Convert, p, load_block, block_vec4s, encode, most, values, decoded, weight_row_blocks.
-@group(0) @binding(1) var<storage, read_write> errors: array<vec4<f32>>;
+// params: first_row and row_step count rows of the weight, first_source_row rows of `weight_data`, of which each has
+// source_row_blocks elements; row_blocks and row_scales are the elements of a row of target_data and target_scale.
+// Expects: params, errors: array<vec4<f32>>, group_vec4s, load_block, block_vec4s, encode, most, values, decoded, weight_row_blocks.
 
-// The first value of the group stands in for columns behind the last one.
+// The first value of the group stands in for columns after the last one.
 fn load_group(row: u32, group: u32) {
   const blocks = group_vec4s / block_vec4s;
   for (var b = 0u; b < blocks; b++) {
     let block = group * blocks + b;
-    if (block < p.source_row_blocks) {
+    if (block < params.source_row_blocks) {
       let loaded = load_block(row, block);
       for (var v = 0u; v < block_vec4s; v++) { values[b * block_vec4s + v] = loaded[v]; }
     }
   }
-  if ((group + 1u) * 4u * group_vec4s > p.cols) {
+  if ((group + 1u) * 4u * group_vec4s > params.cols) {
     for (var v = 0u; v < group_vec4s; v++) {
-      values[v] = select(vec4(values[0].x), values[v], columns_of(group, v) < vec4(p.cols));
+      values[v] = select(vec4(values[0].x), values[v], columns_of(group, v) < vec4(params.cols));
     }
   }
 }
@@ -29,12 +30,12 @@ fn columns_of(group: u32, vector: u32) -> vec4<u32> {
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>) {
   let at = id.x + id.y * grid.x * 64u;
-  if (at >= p.rows * p.row_groups) { return; }
-  weight_row_blocks = p.source_row_blocks;
-  let row = at / p.row_groups;
-  let group = at % p.row_groups;
-  load_group(p.first_source_row + row, group);
-  encode(p.first_row + row * p.row_step, group);
+  if (at >= params.rows * params.row_groups) { return; }
+  weight_row_blocks = params.source_row_blocks;
+  let row = at / params.row_groups;
+  let group = at % params.row_groups;
+  load_group(params.first_source_row + row, group);
+  encode(params.first_row + row * params.row_step, group);
 
   var error = vec4<f32>();
   var size = vec4<f32>();
@@ -42,7 +43,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
   var largest = vec4<f32>();
   var is_bad = false;
   for (var v = 0u; v < group_vec4s; v++) {
-    let counts = columns_of(group, v) < vec4(p.cols);
+    let counts = columns_of(group, v) < vec4(params.cols);
     let w = select(vec4(0.0), values[v], counts);
     let e = select(vec4(0.0), abs(values[v] - decoded[v]), counts);
     error += e;

@@ -2,11 +2,9 @@
 // The range that the integers span is searched: `candidates` ranges, the values' own and ones that cut ever more off both its ends,
 // and each once more with the scale and bias that fit its integers best (least squares). That with the least sum of squared
 // errors is taken, errors of what is really stored; the first is plain rounding to nearest, so no group is worse than by that.
-// Layout: int4.wgsl and int8.wgsl with scale-bf16.wgsl and plus-bias.wgsl.
-// Expects: Convert, p, values, decoded, group_vec4s, code_bits, candidates.
-@group(0) @binding(3) var<storage, read_write> data: array<vec4<u32>>;
-@group(0) @binding(4) var<storage, read_write> scales: array<u32>;
-
+// Layout: weights/int4.wgsl and int8.wgsl with scale-bf16.wgsl and plus-bias.wgsl.
+// Expects: params.row_blocks and row_scales, target_data: array<vec4<u32>>, target_scale: array<u32>, values, decoded, group_vec4s,
+//   code_bits, candidates.
 const most: f32 = 1e30;
 const top: f32 = f32((1u << code_bits) - 1u);
 // Share of the range that each candidate cuts off more than the one before.
@@ -80,7 +78,7 @@ fn encode(row: u32, group: u32) {
   const vec4s_of_block = 4u * vec4s_of_word;
   const blocks = group_vec4s / vec4s_of_block;
   let word = best_word();
-  scales[row * p.row_scales + group] = word;
+  target_scale[row * params.row_scales + group] = word;
   let s = scale_and_bias(word);
   let shifts = vec4(0u, 1u, 2u, 3u) * code_bits;
   for (var b = 0u; b < blocks; b++) {
@@ -93,6 +91,6 @@ fn encode(row: u32, group: u32) {
       bits[i / vec4s_of_word] |= four.x | four.y | four.z | four.w;
     }
     let block = group * blocks + b;
-    if (block < p.row_blocks) { data[row * p.row_blocks + block] = bits; }
+    if (block < params.row_blocks) { target_data[row * params.row_blocks + block] = bits; }
   }
 }

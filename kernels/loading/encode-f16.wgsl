@@ -1,6 +1,5 @@
-// Eight values as float16. Layout: f16.wgsl.
-// Expects: Convert, p, values, decoded, group_vec4s (2).
-@group(0) @binding(3) var<storage, read_write> data: array<vec4<u32>>;
+// Eight values as float16. Layout: weights/f16.wgsl.
+// Expects: params.row_blocks, target_data: array<vec4<u32>>, values, decoded, group_vec4s (2).
 const most: f32 = 65504.0;
 
 fn encode(row: u32, group: u32) {
@@ -13,5 +12,5 @@ fn encode(row: u32, group: u32) {
     bits[2u * i + 1u] = words.y;
     decoded[i] = vec4(unpack2x16float(words.x), unpack2x16float(words.y));
   }
-  data[row * p.row_blocks + group] = bits;
+  target_data[row * params.row_blocks + group] = bits;
 }

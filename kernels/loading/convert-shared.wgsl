@@ -1,17 +1,5 @@
-// What kernels of convert.wgsl share: `row` counts rows of the weight, `source_row` those of `weight_data`.
-struct Convert {
-  rows: u32,
-  cols: u32,
-  row_groups: u32,
-  source_row_blocks: u32,
-  first_source_row: u32,
-  first_row: u32,
-  row_step: u32,
-  row_blocks: u32,
-  row_scales: u32,
-}
-@group(0) @binding(0) var<uniform> p: Convert;
-
+// What the kernels of convert.wgsl share: the values of a thread's group before and after, and how bfloat16 is rounded.
+// Expects: group_vec4s.
 var<private> weight_row_blocks: u32;
 var<private> values: array<vec4<f32>, group_vec4s>;
 var<private> decoded: array<vec4<f32>, group_vec4s>;
