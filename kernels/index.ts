@@ -3,7 +3,7 @@ import type { KernelTable } from '../src/gpu/kernel.ts';
 import { attend } from './attention/attend.ts';
 import { attendMerge } from './attention/attend-merge.ts';
 import { attendSplit } from './attention/attend-split.ts';
-import { add, lastRow, sigmoidGate, swiglu } from './elementwise/elementwise.ts';
+import { add, gate, lastRow, sigmoidGate } from './elementwise/elementwise.ts';
 import { embed } from './embed/embed.ts';
 import { combineExperts } from './experts/combine-experts.ts';
 import { expertLinear } from './experts/expert-linear.ts';
@@ -37,7 +37,7 @@ export const kernels: Required<Omit<KernelTable, 'topLogits'>> = {
   sigmoidGate,
   prepareLatent,
   headLinear,
-  swiglu,
+  gate,
   add,
   lastRow,
   sampleScale,

@@ -1,8 +1,9 @@
-// out[r, h] = sum_s 2^(largest_s - largest) sums_s / sum_s 2^(largest_s - largest) weight_s, over the partial results of the step's
+// out[r, h] = sum_s 2^(largest_s - largest) sums_s / sum_s 2^(largest_s - largest) weight_s, over the partial results of the row's
 // splits (attend-split.wgsl): one head of one row is a workgroup, v_vec4s neighbouring lanes a slot, and slot i takes every
 // num_slots-th split, so that the order of the sums is fixed.
 // Layout: partials rows of [heads, max_splits, width] in vec4: v_vec4s of sums, then (largest, weight). Strides in vec4.
-// Expects: v_vec4s, num_slots, width, partials_stride, out_offset, out_stride; part split.wgsl; partials, out.
+// Expects: v_vec4s, num_slots, width, partials_stride, out_offset, out_stride; parts rows.wgsl, walk-*.wgsl and split.wgsl;
+// partials, out.
 
 const threads = v_vec4s * num_slots;
 const lowest = -3.402823466e38;
@@ -16,13 +17,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let row = group.y;
   let slot = lane / v_vec4s;
   let column = lane % v_vec4s;
-  let length = split_length();
-  let num_splits = (step.position + step.rows + length - 1u) / length;
+  let end = num_splits(splits_of(position_of(row)));
 
   var largest = lowest;
   var weight = 0.0;
   var sum = vec4<f32>(0.0);
-  for (var split = slot; split < num_splits; split += num_slots) {
+  for (var split = slot; split < end; split += num_slots) {
     let begin = row * partials_stride + (head * max_splits + split) * width;
     let part = partials[begin + v_vec4s].xy;
     let best = max(largest, part.x);

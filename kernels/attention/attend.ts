@@ -7,8 +7,12 @@ export const attend: readonly KernelVariant<'attend'>[] = [
     name: 'tile',
     when: () => true,
     build(op) {
-      const { numTiles, numKvHeads, ...source } = tileSource(op, op.outputs.out);
-      return { ...source, grid: (step) => [numTiles(step.rows), numKvHeads, 1] };
+      const { numKvHeads, tileQueries, ...source } = tileSource(op, op.outputs.out);
+      const groupHeads = op.inputs.q.shape[1]! / numKvHeads;
+      return {
+        ...source,
+        grid: (batch) => [Math.ceil((batch.rows * groupHeads) / tileQueries), numKvHeads, 1],
+      };
     },
   },
 ];

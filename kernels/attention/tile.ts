@@ -2,8 +2,9 @@
 import { f32, type KernelSource, wgslFile } from '../../src/gpu/kernel.ts';
 import type { Tensor } from '../../src/graph/graph.ts';
 import type { AttendOp, AttendSplitOp } from '../../src/graph/ops/attention.ts';
+import { cachePlaces, cacheReader } from '../cache/cache.ts';
 import attendText from './attend.wgsl?raw';
-import { cacheReader } from './cache.ts';
+import { walkOf } from './walk.ts';
 
 const body = wgslFile('kernels/attention/attend.wgsl', attendText);
 
@@ -26,38 +27,40 @@ const STAGE_VEC4S = 512;
 
 const queriesOf = (shape: Shape): number => 4 * shape.lanesY;
 
-function shapeOf(q: Tensor, values: Tensor): Shape {
-  const [numKvHeads, vDim] = values.shape.slice(1) as [number, number];
-  if (vDim <= MAX_SQUARE_V_DIM) return square;
-  const numQueries = (q.shape[0]! * q.shape[1]!) / numKvHeads;
-  return numQueries <= queriesOf(wideOfFewQueries) ? wideOfFewQueries : wide;
+/** `queries`: how many share a walk over the context: those of a tile's rows, or of one row. */
+function shapeOf(values: Tensor, queries: number): Shape {
+  if (values.shape[2]! <= MAX_SQUARE_V_DIM) return square;
+  return queries <= queriesOf(wideOfFewQueries) ? wideOfFewQueries : wide;
 }
 
 /** attend.wgsl for an op, all but its grid; and the queries of a workgroup. `out`: [rows, ...] of vec4s. */
 export function tileSource(
-  { inputs: { q, keys, values }, attrs }: AttendOp | AttendSplitOp,
+  { kind, inputs: { q, keys, values, batch }, attrs }: AttendOp | AttendSplitOp,
   out: Tensor,
-): Omit<KernelSource, 'grid'> & { numKvHeads: number; numTiles: (rows: number) => number } {
+): Omit<KernelSource, 'grid'> & { numKvHeads: number; tileQueries: number } {
   const [numKvHeads, vDim] = values.shape.slice(1) as [number, number];
   const groupHeads = q.shape[1]! / numKvHeads;
   const cache = cacheReader(keys, values);
-  const shape = shapeOf(q, values);
+  const shape = shapeOf(values, kind === 'attendSplit' ? groupHeads : groupHeads * q.shape[0]!);
+  const places = cachePlaces(batch, keys);
+  const walk = walkOf(attrs.window);
   const vCols = Math.ceil(vDim / 4 / shape.lanesX);
   const tileKeys = shape.lanesX * shape.keyCols;
   return {
     numKvHeads,
-    numTiles: (rows) => Math.ceil((rows * groupHeads) / queriesOf(shape)),
+    tileQueries: queriesOf(shape),
     body,
-    parts: [cache.part],
+    parts: [cache.part, ...places.parts, walk.part],
     flags: { ...cache.flags, partial: false },
     consts: {
       ...cache.consts,
+      ...places.consts,
+      ...walk.consts,
       lanes_y: shape.lanesY,
       lanes_x: shape.lanesX,
       key_cols: shape.keyCols,
       v_cols: vCols,
       v_keys: Math.min(tileKeys, 2 ** Math.floor(Math.log2(STAGE_VEC4S / (vCols * shape.lanesX)))),
-      num_kv_heads: numKvHeads,
       group_heads: groupHeads,
       scale: f32(attrs.scale * Math.LOG2E),
       q_offset: q.offset / 4,
@@ -66,6 +69,7 @@ export function tileSource(
       out_stride: out.rowStride / 4,
     },
     bindings: {
+      batch_table: places.binding,
       q: { tensor: q, type: 'vec4<f32>' },
       keys: { tensor: keys, type: cache.type },
       values: { tensor: values, type: cache.type },

@@ -1,19 +1,20 @@
-/** @file The kernels of `add`, `swiglu`, `sigmoidGate` and `lastRow`: an invocation per vec4 of the output. */
+/** @file The kernels of `add`, `gate`, `sigmoidGate` and `lastRow`: an invocation per vec4 of the output. */
 import {
+  type BatchCounts,
   type Const,
   type Grid,
   type KernelVariant,
-  type Step,
   type TensorBinding,
   wgslFile,
 } from '../../src/gpu/kernel.ts';
 import { rowSize, type Tensor } from '../../src/graph/graph.ts';
+import { activationFiles } from '../lib/activation.ts';
+import { batchRows } from '../lib/rows.ts';
 import { sigmoidFile } from '../lib/sigmoid.ts';
-import { swigluFile } from '../lib/swiglu.ts';
 import addText from './add.wgsl?raw';
+import gateText from './gate.wgsl?raw';
 import lastRowText from './last-row.wgsl?raw';
 import sigmoidGateText from './sigmoid-gate.wgsl?raw';
-import swigluText from './swiglu.wgsl?raw';
 
 const LANES = 64;
 const rowVec4s = (t: Tensor): number => Math.ceil(rowSize(t) / 4);
@@ -28,7 +29,7 @@ const rowsOf = (name: string, t: Tensor): Record<string, Const> => ({
 
 const perRow =
   (out: Tensor) =>
-  (step: Step): Grid => [Math.ceil(rowVec4s(out) / LANES), step.rows, 1];
+  (batch: BatchCounts): Grid => [Math.ceil(rowVec4s(out) / LANES), batch.rows, 1];
 
 export const add: readonly KernelVariant<'add'>[] = [
   {
@@ -51,14 +52,14 @@ export const add: readonly KernelVariant<'add'>[] = [
   },
 ];
 
-export const swiglu: readonly KernelVariant<'swiglu'>[] = [
+export const gate: readonly KernelVariant<'gate'>[] = [
   {
     name: 'vec4',
     when: () => true,
-    build({ inputs: { x }, outputs: { out } }) {
+    build({ inputs: { x }, attrs: { activation }, outputs: { out } }) {
       return {
-        body: wgslFile('kernels/elementwise/swiglu.wgsl', swigluText),
-        parts: [swigluFile],
+        body: wgslFile('kernels/elementwise/gate.wgsl', gateText),
+        parts: [activationFiles[activation]],
         consts: { ...rowsOf('x', x), ...rowsOf('out', out), row_vec4s: rowVec4s(out), num_lanes: LANES },
         bindings: { x: reads(x), out: writes(out) },
         grid: perRow(out),
@@ -94,12 +95,20 @@ export const lastRow: readonly KernelVariant<'lastRow'>[] = [
   {
     name: 'vec4',
     when: () => true,
-    build({ inputs: { x }, outputs: { out } }) {
+    build({ inputs: { x, batch }, outputs: { out } }) {
+      const rows = batchRows(batch);
       return {
         body: wgslFile('kernels/elementwise/last-row.wgsl', lastRowText),
-        consts: { ...rowsOf('x', x), row_vec4s: rowVec4s(out), num_lanes: LANES },
-        bindings: { x: reads(x), out: writes(out) },
-        grid: () => [Math.ceil(rowVec4s(out) / LANES), 1, 1],
+        parts: [rows.part],
+        consts: {
+          ...rows.consts,
+          ...rowsOf('x', x),
+          out_stride: out.rowStride / 4,
+          row_vec4s: rowVec4s(out),
+          num_lanes: LANES,
+        },
+        bindings: { batch_table: rows.binding, x: reads(x), out: writes(out) },
+        grid: (counts) => [Math.ceil(rowVec4s(out) / LANES), counts.sequences, 1],
       };
     },
   },

@@ -1,5 +1,6 @@
 /** @file The kernel of `embed`: looks rows up in a table of any weight format, split into parts. */
 import { type KernelVariant, weightBindings, wgslFile } from '../../src/gpu/kernel.ts';
+import { batchRows, tokensFile } from '../lib/rows.ts';
 import embedText from './embed.wgsl?raw';
 
 const body = wgslFile('kernels/embed/embed.wgsl', embedText);
@@ -10,15 +11,17 @@ export const embed: readonly KernelVariant<'embed'>[] = [
     name: 'blocks',
     when: () => true,
     build(op, { part }) {
-      const { tokens } = op.inputs;
+      const { batch, sampled } = op.inputs;
+      const rows = batchRows(batch);
       const { weight } = op.weights;
       const { out } = op.outputs;
       const rowBlocks = Math.ceil(weight.cols / weight.format.blockSize);
       return {
         body,
-        parts: [weight.format.fragment],
+        parts: [weight.format.fragment, rows.part, tokensFile],
         consts: {
-          tokens_offset: tokens.offset,
+          ...rows.consts,
+          sampled_stride: sampled.rowStride,
           out_stride: out.rowStride / 4,
           cols: weight.cols,
           part_begin: part.begin,
@@ -28,11 +31,12 @@ export const embed: readonly KernelVariant<'embed'>[] = [
           num_lanes: LANES,
         },
         bindings: {
-          tokens: { tensor: tokens, type: 'u32' },
+          batch_table: rows.binding,
+          sampled: { tensor: sampled, type: 'u32' },
           ...weightBindings(weight),
           out: { tensor: out, type: 'vec4<f32>', access: 'read_write' },
         },
-        grid: (step) => [Math.ceil(rowBlocks / LANES), step.rows, 1],
+        grid: (batch) => [Math.ceil(rowBlocks / LANES), batch.rows, 1],
       };
     },
   },

@@ -1,7 +1,7 @@
-// out[row] = weight[tokens[row]]; an id outside the table gives a row of NaN.
+// out[row] = weight[token of the row]; an id outside the table gives a row of NaN.
 // Layout: an invocation per block of a row. Each part of the table writes the rows whose token it holds; the part that
 //   begins at 0 also those whose token no part holds.
-// Expects: load_block; tokens: array<u32>, tokens_offset; out: array<vec4<f32>>, out_stride (in vec4s), cols, part_begin,
+// Expects: load_block; parts rows.wgsl and tokens.wgsl; out: array<vec4<f32>>, out_stride (in vec4s), cols, part_begin,
 //   weight_rows (of the part), table_rows (of all parts), num_lanes.
 const row_vec4s: u32 = (cols + 3u) / 4u;
 
@@ -12,7 +12,7 @@ fn main(@builtin(global_invocation_id) invocation: vec3<u32>) {
   if (block >= weight_row_blocks) {
     return;
   }
-  let token = tokens[tokens_offset + row];
+  let token = token_of(row);
   let is_outside = token >= table_rows;
   if (select(token < part_begin || token >= part_begin + weight_rows, part_begin != 0u, is_outside)) {
     return;

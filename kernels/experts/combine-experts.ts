@@ -38,7 +38,7 @@ export const combineExperts: readonly KernelVariant<'combineExperts'>[] = [
         flags: { has_residual: residual !== undefined },
         consts,
         bindings,
-        grid: (step) => [Math.ceil(rowVec4s / LANES), step.rows, 1],
+        grid: (batch) => [Math.ceil(rowVec4s / LANES), batch.rows, 1],
       };
     },
   },

@@ -14,7 +14,7 @@ import { rowSize, type Tensor } from '../../src/graph/graph.ts';
 import type { EntryTiles, ExpertLinearOp } from '../../src/graph/ops/experts.ts';
 import { foldGrid } from '../lib/grid.ts';
 import { reduceSubgroups, reduceWorkgroup, wavesPart } from '../lib/reduce.ts';
-import { epilogue, epilogueParts } from '../linear/epilogue.ts';
+import { epilogue } from '../linear/epilogue.ts';
 import { GROUP_ROWS, lanesFor, matvec, matvecSubgroups, matvecWaves, waveShape } from '../linear/matvec.ts';
 import type { Product } from '../linear/product.ts';
 import { fitsF16, inF16, type TileShape, tileSource } from '../linear/tile.ts';
@@ -84,7 +84,7 @@ function isByEntry(op: ExpertLinearOp): boolean {
 
 /** A row's experts are added up as they are computed. Squares for a norm would be added up once for every slot. */
 function isSum(op: ExpertLinearOp): boolean {
-  return op.inputs.scales !== undefined && op.weights.norm === undefined && op.attrs.activation === 'none';
+  return op.inputs.scales !== undefined && op.weights.norm === undefined && op.attrs.gate === undefined;
 }
 
 interface Groups extends EntryTiles {
@@ -135,12 +135,12 @@ function productOf(op: ExpertLinearOp, part: WeightPart): Product {
     norm,
     eps: op.attrs.eps,
     matrixRows: weight.unitRows,
-    numMatrices: (step) => step.rows * rowSize(experts),
+    numMatrices: (batch) => batch.rows * rowSize(experts),
     numRows: 1,
     matrixParts: [chosenExpert, expertMatrix],
     consts: { ...constsOf(op, part), ...chosen.consts },
     bindings: chosen.bindings,
-    ending: { out: op.outputs.out, activation: op.attrs.activation },
+    ending: { out: op.outputs.out, gate: op.attrs.gate },
   };
 }
 
@@ -164,7 +164,7 @@ function tile(op: ExpertLinearOp, part: WeightPart): KernelSource {
         entries: { tensor: entries, type: 'u32' },
         tiles: { tensor: tiles, type: 'vec4<u32>' },
       },
-      ending: { out: op.outputs.out, activation: op.attrs.activation },
+      ending: { out: op.outputs.out, gate: op.attrs.gate },
       grid: dispatch,
     },
     shape,
@@ -180,7 +180,7 @@ function sumTeams(
 ): KernelSource {
   const { weight } = op.weights;
   const numPairs = Math.ceil(weight.cols / weight.format.blockSize) * rowSize(op.inputs.experts);
-  const numGroups = op.inputs.x.shape[0]! * (weight.unitRows / GROUP_ROWS);
+  const numGroups = weight.unitRows / GROUP_ROWS;
   const consts = { num_lanes: lanesFor(numPairs, numGroups, GROUP_ROWS), num_sums: GROUP_ROWS };
   return sum(op, part, device, { reduce, groupRows: GROUP_ROWS, areWaves: false, consts });
 }
@@ -204,7 +204,6 @@ function sum(
   const isFirst = part.index === 0;
   const end = epilogue({
     out: op.outputs.out,
-    activation: 'none',
     residual: isFirst ? residual : undefined,
     adds: !isFirst,
   });
@@ -212,7 +211,7 @@ function sum(
   const rowGroups = Math.ceil(weight.unitRows / shape.groupRows);
   return {
     body: expertSum,
-    parts: [fragment, shape.reduce, ...epilogueParts, chosenExpert],
+    parts: [fragment, shape.reduce, ...end.parts, chosenExpert],
     flags: { ...end.flags, ragged: weight.cols % blockSize !== 0, waves: shape.areWaves },
     consts: {
       ...end.consts,
@@ -235,6 +234,6 @@ function sum(
       scales: { tensor: scales!, type: 'f32' },
       ...end.bindings,
     },
-    grid: (step) => foldGrid(step.rows * rowGroups, device.maxGridSize),
+    grid: (batch) => foldGrid(batch.rows * rowGroups, device.maxGridSize),
   };
 }

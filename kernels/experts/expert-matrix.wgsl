@@ -10,6 +10,6 @@ fn matrix_of(index: u32) -> Matrix {
     slot * matrix_rows,
     row,
     x_offset + row * x_stride + slot * x_slot_stride,
-    row < step.rows && expert < part_experts,
+    row < batch.rows && expert < part_experts,
   );
 }

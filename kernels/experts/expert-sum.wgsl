@@ -46,7 +46,7 @@ fn lane_sum(row: u32, n: u32, lane: u32, lanes: u32) -> vec4<f32> {
 fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) workgroup: vec3<u32>) {
   let group = workgroup.x + workgroup.y * grid_width;
   let row = group / matrix_groups;
-  if (row >= step.rows) {
+  if (row >= batch.rows) {
     return;
   }
   let wave = wave_of(index);
@@ -65,7 +65,7 @@ fn main(@builtin(local_invocation_index) index: u32, @builtin(workgroup_id) work
 fn main(at: Invocation, @builtin(workgroup_id) workgroup: vec3<u32>) {
   let group = workgroup.x + workgroup.y * grid_width;
   let row = group / matrix_groups;
-  if (row >= step.rows) {
+  if (row >= batch.rows) {
     return;
   }
   let n = 4u * (group % matrix_groups);

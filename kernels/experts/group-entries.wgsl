@@ -1,4 +1,4 @@
-// The entries (row * num_slots + slot) of the step sorted by expert, and tiles of at most tile_rows entries of one expert:
+// The entries (row * num_slots + slot) of the batch sorted by expert, and tiles of at most tile_rows entries of one expert:
 //   tiles[t] = (expert, first entry, number of entries, 0), dispatch = (column_tiles, number of tiles, 1, 0).
 // Layout: one workgroup. It counts per expert; each lane adds up what stands before its experts, which costs one barrier where
 //   a scan costs many; then every entry takes the next place of its expert. The order within an expert is that of the
@@ -12,7 +12,7 @@ var<workgroup> places: array<atomic<u32>, num_experts>;
 
 @compute @workgroup_size(num_lanes)
 fn main(@builtin(local_invocation_index) lane: u32) {
-  let num_vec4s = step.rows * slot_vec4s;
+  let num_vec4s = batch.rows * slot_vec4s;
   for (var i = lane; i < num_vec4s; i += num_lanes) {
     let slot = 4u * (i % slot_vec4s);
     let four = experts[experts_offset + i / slot_vec4s * experts_stride + i % slot_vec4s];

@@ -49,7 +49,7 @@ export const route: readonly KernelVariant<'route'>[] = [
           grid_width: device.maxGridSize,
         },
         bindings,
-        grid: (step) => foldGrid(Math.ceil(step.rows / groupRows), device.maxGridSize),
+        grid: (batch) => foldGrid(Math.ceil(batch.rows / groupRows), device.maxGridSize),
       };
     },
   },

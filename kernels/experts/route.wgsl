@@ -61,51 +61,57 @@ fn group_score(best: f32, second: f32) -> f32 {
 }
 #endif
 
-@compute @workgroup_size(num_lanes)
-fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>) {
-  let local_row = lane / row_lanes;
+fn load_logits(row: u32, k4: u32) -> vec4<f32> {
+  let at = logits_offset + row * logits_stride + 4u * k4;
+  return vec4(logits[at], logits[at + 1u], logits[at + 2u], logits[at + 3u]);
+}
+
+fn ids_of(k4: u32) -> vec4<u32> {
+  return 4u * k4 + vec4(0u, 1u, 2u, 3u);
+}
+
+// The keys of the choice scores of a lane's experts, and whether a number of its row is not finite.
+fn score_experts(x: vec4<f32>, lane: u32) {
   let k4 = lane % row_lanes;
-  let ids = 4u * k4 + vec4(0u, 1u, 2u, 3u);
-  let own_row = (group.x + group.y * grid_width) * group_rows + local_row;
-  // Lanes behind the last row recompute it and write nothing, so that barriers stay uniform.
-  let row = min(own_row, step.rows - 1u);
-  let logits_at = logits_offset + row * logits_stride + 4u * k4;
-  let x = vec4(logits[logits_at], logits[logits_at + 1u], logits[logits_at + 2u], logits[logits_at + 3u]);
 #if has_bias
   let choice = vec4(sigmoid(x.x), sigmoid(x.y), sigmoid(x.z), sigmoid(x.w)) + bias[k4];
 #else
   let choice = x;
 #endif
-  let is_expert = ids < vec4(num_experts);
+  let is_expert = ids_of(k4) < vec4(num_experts);
   let is_fine = is_finite(x) & is_finite(choice);
   let choice_keys = vec4(key_of(choice.x), key_of(choice.y), key_of(choice.z), key_of(choice.w));
   keys[lane] = select(vec4(not_eligible), select(vec4(not_finite), choice_keys, is_fine), is_expert);
   if (any(is_expert & !is_fine)) {
-    atomicStore(&is_bad[local_row], 1u);
+    atomicStore(&is_bad[lane / row_lanes], 1u);
   }
-  workgroupBarrier();
+}
 
-  let first_lane = local_row * row_lanes;
-  // The grid is flat, so group.z is 0: a start that compilers do not know keeps them from unrolling long loops.
 #if has_groups
-  let first_group = local_row * num_groups;
+fn score_groups(lane: u32) {
+  let k4 = lane % row_lanes;
   for (var g = k4; g < num_groups; g += row_lanes) {
     var best = 0u;
     var second = 0u;
-    for (var i = g * group_size + group.z; i < (g + 1u) * group_size; i++) {
-      let key = keys[first_lane + i / 4u][i % 4u];
+    for (var i = g * group_size + batch.zero; i < (g + 1u) * group_size; i++) {
+      let key = keys[lane - k4 + i / 4u][i % 4u];
       second = max(second, min(best, key));
       best = max(best, key);
     }
-    group_keys[first_group + g] = key_of(group_score(value_of(best), value_of(second)));
+    group_keys[lane / row_lanes * num_groups + g] = key_of(group_score(value_of(best), value_of(second)));
   }
-  workgroupBarrier();
+}
+
+// Takes a lane's experts out of the choice whose group is not among the best.
+fn keep_groups(lane: u32) {
+  let first_group = lane / row_lanes * num_groups;
+  let ids = ids_of(lane % row_lanes);
   var eligible = keys[lane];
   for (var i = 0u; i < 4u; i++) {
     let g = min(ids[i] / group_size, num_groups - 1u);
     let key = group_keys[first_group + g];
     var group_rank = 0u;
-    for (var other = group.z; other < num_groups; other++) {
+    for (var other = batch.zero; other < num_groups; other++) {
       let other_key = group_keys[first_group + other];
       group_rank += u32(other_key > key || (other_key == key && other < g));
     }
@@ -114,16 +120,19 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     }
   }
   keys[lane] = eligible;
-  workgroupBarrier();
+}
 #endif
 
+// The experts of a lane that are among the best go to their ranks.
+fn choose_experts(x: vec4<f32>, lane: u32) {
+  let k4 = lane % row_lanes;
   let own = keys[lane];
   var rank = vec4(0u);
 #if total
   var best_keys = vec4(0u);
 #endif
-  for (var other4 = group.z; other4 < row_lanes; other4++) {
-    let other = keys[first_lane + other4];
+  for (var other4 = batch.zero; other4 < row_lanes; other4++) {
+    let other = keys[lane - k4 + other4];
     // Of equal keys the lower id is before: ids of lanes before this one count from the same key on.
     let least = own + select(1u, 0u, other4 < k4);
     rank += vec4<u32>(vec4(other.x) >= least) + vec4<u32>(vec4(other.y) >= least)
@@ -139,7 +148,8 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     u32(own.x == own.z) + u32(own.y == own.z),
     u32(own.x == own.w) + u32(own.y == own.w) + u32(own.z == own.w),
   );
-  let first_slot = local_row * num_slots;
+  let ids = ids_of(k4);
+  let first_slot = lane / row_lanes * num_slots;
   for (var i = 0u; i < 4u; i++) {
     if (rank[i] < num_slots) {
       chosen_experts[first_slot + rank[i]] = ids[i];
@@ -148,14 +158,15 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
   }
 #if total
   let best_logit = value_of(max(max(best_keys.x, best_keys.y), max(best_keys.z, best_keys.w)));
-  let weights = select(vec4(0.0), weight_of(x - best_logit), is_expert);
+  let weights = select(vec4(0.0), weight_of(x - best_logit), ids < vec4(num_experts));
   lane_sums[lane] = weights.x + weights.y + weights.z + weights.w;
 #endif
-  workgroupBarrier();
+}
 
-  if (own_row >= step.rows) {
-    return;
-  }
+fn write_chosen(row: u32, lane: u32) {
+  let local_row = lane / row_lanes;
+  let k4 = lane % row_lanes;
+  let first_slot = local_row * num_slots;
   let best = chosen_logits[first_slot];
 #if normalize
   var sum = 0.0;
@@ -164,8 +175,8 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
   }
 #elif total
   var sum = 0.0;
-  for (var i = group.z; i < row_lanes; i++) {
-    sum += lane_sums[first_lane + i];
+  for (var i = batch.zero; i < row_lanes; i++) {
+    sum += lane_sums[lane - k4 + i];
   }
 #else
   let sum = 1.0;
@@ -174,5 +185,27 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     let value = score_of(chosen_logits[first_slot + slot], best) / sum * scale;
     experts[row * out_stride + slot] = chosen_experts[first_slot + slot];
     scales[row * out_stride + slot] = select(bitcast<u32>(value), nan_bits, atomicLoad(&is_bad[local_row]) != 0u);
+  }
+}
+
+// Long loops begin at batch.zero, so that they are not unrolled.
+@compute @workgroup_size(num_lanes)
+fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>) {
+  let own_row = (group.x + group.y * grid_width) * group_rows + lane / row_lanes;
+  // Lanes after the last row recompute it and write nothing, so that barriers stay uniform.
+  let row = min(own_row, batch.rows - 1u);
+  let x = load_logits(row, lane % row_lanes);
+  score_experts(x, lane);
+  workgroupBarrier();
+#if has_groups
+  score_groups(lane);
+  workgroupBarrier();
+  keep_groups(lane);
+  workgroupBarrier();
+#endif
+  choose_experts(x, lane);
+  workgroupBarrier();
+  if (own_row < batch.rows) {
+    write_chosen(row, lane);
   }
 }

@@ -5,9 +5,9 @@
 import { f32, type KernelVariant, vectorBinding, wgslFile } from '../../src/gpu/kernel.ts';
 import { baseOf } from '../../src/graph/graph.ts';
 import type { Weight } from '../../src/graph/weight.ts';
+import { cachePlaces, cacheWriter } from '../cache/cache.ts';
 import prepareHeadsText from './prepare-heads.wgsl?raw';
 import { rotation } from './rotate.ts';
-import { cacheWriter } from './to-cache.ts';
 
 const body = wgslFile('kernels/heads/prepare-heads.wgsl', prepareHeadsText);
 
@@ -22,23 +22,26 @@ export const prepareHeads: readonly KernelVariant<'prepareHeads'>[] = [
       baseOf(q) === baseOf(v) &&
       Math.max(q.shape[2]!, v.shape[2]!) / 4 <= device.maxWorkgroupInvocations,
     build(op) {
-      const { q, k, v, angles } = op.inputs;
+      const { q, k, v, angles, batch } = op.inputs;
       const { out, keys, values } = op.outputs;
       const { qNorm, kNorm } = op.weights;
       const [, numHeads, kDim] = q.shape as [number, number, number];
       const [, numKvHeads, vDim] = v.shape as [number, number, number];
       const rotated = rotation(angles, op.attrs.pairing);
-      const cache = cacheWriter(keys);
+      const cache = cacheWriter(keys, values);
+      const places = cachePlaces(batch, keys);
       const lanes = 2 ** Math.ceil(Math.log2(Math.max(kDim, vDim) / 4));
       const threads = Math.max(64, lanes);
       const numGroups = Math.ceil(((numHeads + 2 * numKvHeads) * lanes) / threads);
       return {
         body,
-        parts: [rotated.part, cache.part],
+        parts: [rotated.part, ...places.parts, cache.part],
         flags: { ...rotated.flags, ...cache.flags, norm: qNorm !== undefined && kNorm !== undefined },
         aliases: cache.aliases,
         consts: {
           ...rotated.consts,
+          ...places.consts,
+          ...cache.consts,
           threads,
           lanes,
           num_heads: numHeads,
@@ -55,14 +58,14 @@ export const prepareHeads: readonly KernelVariant<'prepareHeads'>[] = [
           out_stride: out.rowStride / 2,
         },
         bindings: {
+          batch_table: places.binding,
           qkv: { tensor: q, type: 'vec2<f32>' },
-          angles: rotated.binding,
           ...(qNorm && kNorm && { q_norm: pairsOf(qNorm), k_norm: pairsOf(kNorm) }),
           out: { tensor: out, type: 'vec2<f32>', access: 'read_write' },
           keys: { tensor: keys, type: cache.type, access: 'read_write' },
           values: { tensor: values, type: cache.type, access: 'read_write' },
         },
-        grid: (step) => [numGroups, step.rows, 1],
+        grid: (batch) => [numGroups, batch.rows, 1],
       };
     },
   },

@@ -1,5 +1,7 @@
 /** @file `rope`: one lane for every four values of a head. */
 import { type KernelVariant, wgslFile } from '../../src/gpu/kernel.ts';
+import { baseOf } from '../../src/graph/graph.ts';
+import { batchRows } from '../lib/rows.ts';
 import ropeText from './rope.wgsl?raw';
 import { rotation } from './rotate.ts';
 
@@ -14,12 +16,14 @@ export const rope: readonly KernelVariant<'rope'>[] = [
       const { out } = op.outputs;
       const [, numHeads, headDim] = x.shape as [number, number, number];
       const rotated = rotation(angles, op.attrs.pairing);
+      const rows = batchRows(baseOf(angles));
       const numGroups = Math.ceil((numHeads * headDim) / 4 / 64);
       return {
         body,
-        parts: [rotated.part],
+        parts: [rows.part, rotated.part],
         flags: rotated.flags,
         consts: {
+          ...rows.consts,
           ...rotated.consts,
           num_heads: numHeads,
           units: headDim / 4,
@@ -30,10 +34,10 @@ export const rope: readonly KernelVariant<'rope'>[] = [
         },
         bindings: {
           x: { tensor: x, type: 'vec2<f32>' },
-          angles: rotated.binding,
+          batch_table: rows.binding,
           out: { tensor: out, type: 'vec2<f32>', access: 'read_write' },
         },
-        grid: (step) => [numGroups, step.rows, 1],
+        grid: (batch) => [numGroups, batch.rows, 1],
       };
     },
   },

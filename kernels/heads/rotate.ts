@@ -1,12 +1,12 @@
 /** @file The rotation of head units as a part of kernels, and what its WGSL needs. */
-import { type Binding, type Const, wgslFile } from '../../src/gpu/kernel.ts';
+import { type Const, wgslFile } from '../../src/gpu/kernel.ts';
 import type { Tensor } from '../../src/graph/graph.ts';
 import type { RopePairing } from '../../src/graph/ops/heads.ts';
 import rotateText from './rotate.wgsl?raw';
 
 const rotate = wgslFile('kernels/heads/rotate.wgsl', rotateText);
 
-/** The part, flags, constants and the binding `angles` of rotate.wgsl, for a table [rows, 2 * half]. */
+/** The part, flags and constants of rotate.wgsl, for rotary tables [rows, 2 * half] in the batch's table. */
 export function rotation(
   angles: Tensor,
   pairing: RopePairing,
@@ -14,16 +14,13 @@ export function rotation(
   part: typeof rotate;
   flags: Record<string, boolean>;
   consts: Record<string, Const>;
-  binding: Binding;
 } {
   return {
     part: rotate,
     flags: { half_pairing: pairing === 'half' },
     consts: {
       half: angles.shape[1]! / 2,
-      angles_offset: angles.offset / 2,
-      angles_stride: angles.rowStride / 2,
+      angles_offset: angles.offset,
     },
-    binding: { tensor: angles, type: 'vec2<f32>' },
   };
 }

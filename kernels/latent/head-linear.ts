@@ -67,6 +67,6 @@ function productOf(op: HeadLinearOp, part: WeightPart): Product {
       first_row: op.attrs.firstRow,
       x_offset: x.offset / 4,
     },
-    ending: { out: op.outputs.out, activation: 'none' },
+    ending: { out: op.outputs.out },
   };
 }

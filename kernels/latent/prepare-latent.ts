@@ -18,21 +18,23 @@ import {
   wgslFile,
 } from '../../src/gpu/kernel.ts';
 import type { PrepareLatentOp } from '../../src/graph/ops/latent.ts';
+import { cachePlaces, cacheWriter } from '../cache/cache.ts';
 import { rotation } from '../heads/rotate.ts';
-import { cacheWriter } from '../heads/to-cache.ts';
 import prepareLatentText from './prepare-latent.wgsl?raw';
 
 const body = wgslFile('kernels/latent/prepare-latent.wgsl', prepareLatentText);
 
 const LANES = 128;
 const MAX_LANE_ROWS = 8;
-/** Sums that a lane holds in registers; slices leave them in workgroup memory. */
+/** Rows for which slices are used: as many as are few, so that a row gives the same bits in all programs for few rows. */
+const MAX_SLICED_ROWS = 16;
+/** Sums that a lane holds in registers; slices leave them in workgroup memory, within SLICES_BYTES. */
 const LANE_SUMS = 64;
-const SLICE_SUMS = 32;
+const SLICE_SUMS = 16;
 /** Workgroup memory for sums: half of what every device has, so that two workgroups share a processor that has no more. */
 const SLICES_BYTES = 8192;
 
-const hasFewRows = (op: PrepareLatentOp): boolean => op.inputs.q.shape[0]! <= MAX_LANE_ROWS;
+const hasFewRows = (op: PrepareLatentOp): boolean => op.inputs.q.shape[0]! <= MAX_SLICED_ROWS;
 
 export const prepareLatent: readonly KernelVariant<'prepareLatent'>[] = [
   {
@@ -49,7 +51,7 @@ export const prepareLatent: readonly KernelVariant<'prepareLatent'>[] = [
 
 function build(
   {
-    inputs: { q, latent, angles },
+    inputs: { q, latent, angles, batch },
     weights: { norm, weight },
     attrs,
     outputs: { out, cache },
@@ -61,22 +63,27 @@ function build(
   const { blockSize, fragment } = weight.format;
   const rotated = rotation(angles, attrs.pairing);
   const writer = cacheWriter(cache);
+  const places = cachePlaces(batch, cache);
   const rowBlocks = Math.ceil(weight.cols / blockSize);
   const colTiles = Math.ceil(rowBlocks / colLanes);
   const numHeads = part.rows / weight.unitRows;
-  const laneSums = isSliced ? SLICE_SUMS : LANE_SUMS;
-  const laneRows = Math.min(numRows, MAX_LANE_ROWS, Math.max(1, Math.floor(laneSums / blockSize)));
-  const numLanes = isSliced && LANES * laneRows * blockSize * 4 > SLICES_BYTES ? LANES / 2 : LANES;
+  // With slices the order of the sums must not depend on the rows of the program.
+  const laneRows = isSliced
+    ? Math.min(numRows, Math.max(1, Math.floor(SLICE_SUMS / blockSize)))
+    : Math.min(numRows, MAX_LANE_ROWS, Math.max(1, Math.floor(LANE_SUMS / blockSize)));
+  const numLanes = isSliced && LANES * blockSize * 4 > SLICES_BYTES ? LANES / 2 : LANES;
   const tileRows = isSliced ? laneRows : laneRows * (numLanes / colLanes);
   // Every part has all the rows of q, but the cache is written once.
   const numGroups = numHeads * colTiles + (part.index === 0 ? tileRows : 0);
   return {
     body,
-    parts: [fragment, rotated.part, writer.part],
+    parts: [fragment, rotated.part, ...places.parts, writer.part],
     flags: { ...rotated.flags, ...writer.flags, sliced: isSliced },
     aliases: writer.aliases,
     consts: {
       ...rotated.consts,
+      ...places.consts,
+      ...writer.consts,
       num_heads: numHeads,
       first_head: part.begin / weight.unitRows,
       unit_rows: weight.unitRows,
@@ -95,18 +102,16 @@ function build(
       latent_stride: latent.rowStride / 2,
       out_offset: out.offset / 2,
       out_stride: out.rowStride / 2,
-      cache_offset: cache.offset / 2,
-      cache_stride: cache.rowStride / 2,
     },
     bindings: {
+      batch_table: places.binding,
       q: { tensor: q, type: 'vec4<f32>' },
       latent: { tensor: latent, type: 'vec2<f32>' },
-      angles: rotated.binding,
       norm: { ...vectorBinding(norm), type: 'vec2<f32>' },
       ...weightBindings(weight),
       out: { tensor: out, type: 'vec2<f32>', access: 'read_write' },
-      cache: { tensor: cache, type: writer.type, access: 'read_write' },
+      keys: { tensor: cache, type: writer.type, access: 'read_write' },
     },
-    grid: (step) => [numGroups, Math.ceil(step.rows / tileRows), 1],
+    grid: (batch) => [numGroups, Math.ceil(batch.rows / tileRows), 1],
   };
 }

@@ -1,8 +1,8 @@
-// The end of a linear: swiglu, residual, store; and its bias. Written for four neighbouring columns of y at once.
-//   out = y, or silu(y[2i]) * y[2i + 1] (swiglu);  out += residual;  flag adds: added to what out holds already
-// Layout: four columns of y are one out_vec, vec4<f32> or vec2<f32> (swiglu: half as many columns). Columns behind the last
+// The end of a linear: gate, residual, store; and its bias. Written for four neighbouring columns of y at once.
+//   out = y, or activate(y[2i]) * y[2i + 1] (gate);  out += residual;  flag adds: added to what out holds already
+// Layout: four columns of y are one out_vec, vec4<f32> or vec2<f32> (gate: half as many columns). Columns after the last
 //   one are padding and may be overwritten.
-// Expects: swiglu; alias out_vec, out: array<out_vec>, out_stride (in out_vecs); flag bias: bias: array<vec4<f32>>; flag
+// Expects: flag gate: activate; alias out_vec, out: array<out_vec>, out_stride (in out_vecs); flag bias: bias: array<vec4<f32>>; flag
 //   residual: residual: array<out_vec>, residual_offset, residual_stride.
 // `column`: the first of the four columns of y, a multiple of 4.
 
@@ -16,8 +16,8 @@ fn bias_of(column: u32) -> vec4<f32> {
 }
 
 fn write_outputs(row: u32, column: u32, y: vec4<f32>) {
-#if swiglu
-  var value = vec2(swiglu(y.x, y.y), swiglu(y.z, y.w));
+#if gate
+  var value = vec2(activate(y.x) * y.y, activate(y.z) * y.w);
 #else
   var value = y;
 #endif

@@ -13,7 +13,7 @@ import {
 import type { LinearOp } from '../../src/graph/ops/linear.ts';
 import { foldGrid } from '../lib/grid.ts';
 import { reduceSubgroups, reduceTeams, reduceWorkgroup, wavesPart } from '../lib/reduce.ts';
-import { epilogue, epilogueParts } from './epilogue.ts';
+import { epilogue } from './epilogue.ts';
 import matvecText from './matvec.wgsl?raw';
 import sumsText from './matvec-sums.wgsl?raw';
 import wavesText from './matvec-waves.wgsl?raw';
@@ -23,21 +23,21 @@ const body = wgslFile('kernels/linear/matvec.wgsl', matvecText);
 const wavesBody = wgslFile('kernels/linear/matvec-waves.wgsl', wavesText);
 const sumsFile = wgslFile('kernels/linear/matvec-sums.wgsl', sumsText);
 
-/** Rows of x whose sums a lane can hold in registers. `fuse` folds norms up to the same number. */
-export const MAX_MATVEC_ROWS = 8;
+/** Rows of x whose sums a lane can hold in registers: more of them are taken in several turns. */
+const MAX_LANE_ROWS = 8;
+/** Rows that are few: `fuse` folds norms up to the same number. */
+export const MAX_MATVEC_ROWS = 16;
 /** Rows of a matrix that a team of lanes takes. */
 export const GROUP_ROWS = 4;
 /** Enough workgroups to fill any GPU with 64 lanes each; below, more lanes per workgroup keep more loads in flight. */
 const MANY_GROUPS = 512;
 /** Lanes of a workgroup whose subgroups work alone. */
 const WAVE_LANES = 128;
-/** Groups of four rows that such a subgroup takes at least, where a workgroup has prepared x for them. */
-const STAGED_QUADS = 4;
 
 const hasFewRows = (op: LinearOp): boolean => op.inputs.x.shape[0]! <= MAX_MATVEC_ROWS;
 
 /**
- * A subgroup needs no barrier and no workgroup memory to add up, so it comes first. What else wins hangs on the GPU and the
+ * A subgroup needs no barrier and no workgroup memory to add up, so it comes first. What else wins depends on the GPU and the
  * matrix: few lanes for each row where rows are short, many where rows are long and few. `tune` measures, and whoever fails
  * the self-test is replaced by the next.
  */
@@ -59,7 +59,7 @@ export const matvecVariants: readonly KernelVariant<'linear'>[] = [
   },
   {
     name: 'matvec-waves-staged',
-    when: (op, device) => device.subgroups && hasFewRows(op) && stages(op, device),
+    when: (op, device) => device.subgroups && hasFewRows(op),
     build: (op, { device, part }) => matvecWaves(linearProduct(op, part), device, true),
   },
   ...[32, 256].map(
@@ -104,16 +104,17 @@ interface MatvecShape {
   readonly lanes?: number | undefined;
 }
 
-/** A team for every GROUP_ROWS rows of every matrix; at most MAX_MATVEC_ROWS rows of x go through one. */
+/** A team for every GROUP_ROWS rows of every matrix, for up to MAX_LANE_ROWS rows of x at a time. */
 export function matvec(
   product: Product,
   device: DeviceTraits,
   { reduce = reduceWorkgroup, teams = 1, lanes }: MatvecShape = {},
 ): KernelSource {
   const { weight, matrixRows } = product;
-  const numGroups = Math.ceil(matrixRows / GROUP_ROWS) * product.numMatrices({ rows: product.x.shape[0]! });
+  // Lanes decide the order of sums, so they do not depend on the rows of the program: a row gives the same bits in all of them.
+  const numGroups = Math.ceil(matrixRows / GROUP_ROWS) * product.numMatrices({ rows: 1 });
   const rowBlocks = Math.ceil(weight.cols / weight.format.blockSize);
-  const teamLanes = lanes ?? lanesFor(rowBlocks, numGroups, sumsOf(product));
+  const teamLanes = lanes ?? lanesFor(rowBlocks, numGroups, sumsOf(product, mostRowsOf(product)));
   return matvecSource(product, device, {
     body,
     reduce: [reduce],
@@ -123,13 +124,36 @@ export function matvec(
   });
 }
 
-/** A subgroup for every GROUP_ROWS rows; staged: for several, one after the other. */
-export function matvecWaves(product: Product, device: DeviceTraits, isStaged = false): KernelSource {
-  const { groupRows, consts } = waveShape(device, isStaged ? STAGED_QUADS : 1);
+/**
+ * A subgroup for every GROUP_ROWS rows. With several rows of x, or where told, they are staged in workgroup memory; the bits are the
+ * same.
+ */
+export function matvecWaves(
+  product: Product,
+  device: DeviceTraits,
+  isStaged = product.numRows > 1,
+): KernelSource {
+  const { groupRows, consts } = waveShape(device, 1);
+  const chunk = isStaged && { chunk_vec4s: chunkVec4s(product) };
   return {
-    ...matvecSource(product, device, { body: wavesBody, reduce: [wavesPart], groupRows, isStaged, consts }),
+    ...matvecSource(product, device, {
+      body: wavesBody,
+      reduce: [wavesPart],
+      groupRows,
+      isStaged,
+      consts: { ...consts, ...chunk },
+    }),
     enables: ['subgroups'],
   };
+}
+
+/** vec4s of k that are staged at a time: as many as fit into what every device has, in whole blocks and whole sets of banks. */
+function chunkVec4s({ numRows, weight }: Product): number {
+  const blockVec4s = weight.format.blockSize / 4;
+  const unit = Math.max(8, blockVec4s) * (8 % blockVec4s === 0 || blockVec4s % 8 === 0 ? 1 : blockVec4s);
+  const row = Math.ceil(weight.cols / weight.format.blockSize) * blockVec4s;
+  const fitting = Math.floor((WORKGROUP_BYTES - 4 * MAX_LANE_ROWS) / 16 / Math.min(numRows, MAX_LANE_ROWS));
+  return Math.min(Math.floor(fitting / unit), Math.ceil(row / unit)) * unit;
 }
 
 /** Rows of a workgroup whose subgroups take at least so many GROUP_ROWS rows each, and the constants that say so. */
@@ -146,8 +170,12 @@ export function waveShape(
 }
 
 /** Sums that a lane keeps. */
-const sumsOf = ({ norm, numRows }: Pick<Product, 'norm' | 'numRows'>): number =>
+const sumsOf = ({ norm }: Pick<Product, 'norm'>, numRows: number): number =>
   numRows * (norm ? GROUP_ROWS + 1 : GROUP_ROWS);
+
+/** Rows of x that go through one matrix in the program that has most of them. */
+const mostRowsOf = ({ numRows, numMatrices }: Product): number =>
+  numMatrices({ rows: 2 }) > numMatrices({ rows: 1 }) ? numRows : MAX_LANE_ROWS;
 
 function matvecSource(
   product: Product,
@@ -160,7 +188,9 @@ function matvecSource(
     consts: Record<string, Const>;
   },
 ): KernelSource {
-  const { x, weight, norm, numRows, matrixRows } = product;
+  const { x, weight, norm, matrixRows } = product;
+  const numRows = Math.min(product.numRows, MAX_LANE_ROWS);
+  const turns = Math.ceil(product.numRows / numRows);
   const matrixGroups = Math.ceil(matrixRows / shape.groupRows);
   const end = epilogue(product.ending);
   return {
@@ -168,7 +198,7 @@ function matvecSource(
     parts: [
       weight.format.fragment,
       ...shape.reduce,
-      ...epilogueParts,
+      ...end.parts,
       matrixFile,
       ...product.matrixParts,
       sumsFile,
@@ -185,7 +215,8 @@ function matvecSource(
       ...shape.consts,
       matrix_rows: matrixRows,
       num_rows: numRows,
-      num_sums: shape.isStaged ? GROUP_ROWS * numRows : sumsOf(product),
+      row_turns: turns,
+      num_sums: shape.isStaged ? GROUP_ROWS * numRows : sumsOf(product, numRows),
       x_stride: x.rowStride / 4,
       weight_row_blocks: Math.ceil(weight.cols / weight.format.blockSize),
       cols: weight.cols,
@@ -200,22 +231,15 @@ function matvecSource(
       ...product.bindings,
       ...end.bindings,
     },
-    grid: (step) => foldGrid(matrixGroups * product.numMatrices(step), device.maxGridSize),
+    grid: (batch) => foldGrid(matrixGroups * product.numMatrices(batch) * turns, device.maxGridSize),
   };
 }
 
-/** Whether so many lanes are allowed and have room to add up. */
-function fits({ inputs: { x }, weights: { norm } }: LinearOp, device: DeviceTraits, lanes: number): boolean {
-  const numSums = sumsOf({ norm, numRows: x.shape[0]! });
-  // Totals beside the sums of lanes.
-  return lanes <= device.maxWorkgroupInvocations && 4 * numSums * (lanes + 4) <= device.maxWorkgroupBytes;
-}
-
-/** Whether there is a norm to apply once for a workgroup, and room for what it gives. */
-function stages({ inputs: { x }, weights: { weight, norm } }: LinearOp, device: DeviceTraits): boolean {
-  const { blockSize } = weight.format;
-  const rowBytes = 4 * (Math.ceil(weight.cols / blockSize) * blockSize + WAVE_LANES);
-  return norm !== undefined && x.shape[0]! * rowBytes + 16 <= device.maxWorkgroupBytes;
+/** Whether so many lanes are allowed and have room to add up, whatever the rows of the program. */
+function fits({ weights: { norm } }: LinearOp, device: DeviceTraits, lanes: number): boolean {
+  const numSums = sumsOf({ norm }, MAX_LANE_ROWS);
+  // Totals and a pad beside the sums of lanes.
+  return lanes <= device.maxWorkgroupInvocations && 4 * numSums * (lanes + 5) <= device.maxWorkgroupBytes;
 }
 
 /** Workgroup memory that every device has. */

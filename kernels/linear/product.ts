@@ -1,8 +1,8 @@
 /** @file What the kernels of `linear` multiply. Ops that choose among many matrices describe themselves in the same terms. */
 import {
+  type BatchCounts,
   type Binding,
   type Const,
-  type Step,
   type WeightPart,
   type WgslFile,
   wgslFile,
@@ -22,8 +22,8 @@ export interface Product {
   readonly norm?: Weight | undefined;
   readonly eps: number;
   readonly matrixRows: number;
-  /** Matrices of a step, which may count once for every row that takes them. */
-  numMatrices(step: Pick<Step, 'rows'>): number;
+  /** Matrices of a pass, which may count once for every row that takes them. */
+  numMatrices(batch: Pick<BatchCounts, 'rows'>): number;
   /** Rows of x that go through one matrix. */
   readonly numRows: number;
   /** WGSL of `matrix_of(index: u32) -> Matrix`. */
@@ -50,6 +50,6 @@ export function linearProduct(op: LinearOp, part: WeightPart): Product {
     numRows: x.shape[0]!,
     matrixParts: [wholePart],
     consts: { part_begin: part.begin, x_offset: x.offset / 4 },
-    ending: { out: op.outputs.out, activation: op.attrs.activation, bias, residual },
+    ending: { out: op.outputs.out, gate: op.attrs.gate, bias, residual },
   };
 }

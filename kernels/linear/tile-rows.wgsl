@@ -6,7 +6,7 @@ const column_tiles: u32 = (matrix_rows + tile_cols - 1u) / tile_cols;
 fn tile_of(group: vec3<u32>) -> Tile {
   let first = group.x * tile_rows;
   let matrix = matrix_of(group.y / column_tiles);
-  let count = select(0u, step.rows - first, matrix.exists && first < step.rows);
+  let count = select(0u, batch.rows - first, matrix.exists && first < batch.rows);
   return Tile(matrix, group.y % column_tiles * tile_cols, first, min(count, tile_rows));
 }
 

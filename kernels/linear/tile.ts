@@ -12,7 +12,7 @@ import {
 import type { Tensor } from '../../src/graph/graph.ts';
 import type { LinearOp } from '../../src/graph/ops/linear.ts';
 import type { Weight } from '../../src/graph/weight.ts';
-import { type Ending, epilogue, epilogueParts } from './epilogue.ts';
+import { type Ending, epilogue } from './epilogue.ts';
 import { linearProduct, matrixFile, type Product } from './product.ts';
 import tileText from './tile.wgsl?raw';
 import tileRowsText from './tile-rows.wgsl?raw';
@@ -89,7 +89,7 @@ export function tile(product: Product, shape: TileShape): KernelSource {
     {
       ...product,
       rowParts: [...product.matrixParts, tileRowsFile],
-      grid: (step) => [Math.ceil(step.rows / rowsOf(shape)), columnTiles * product.numMatrices(step), 1],
+      grid: (batch) => [Math.ceil(batch.rows / rowsOf(shape)), columnTiles * product.numMatrices(batch), 1],
     },
     shape,
   );
@@ -117,7 +117,7 @@ export function tileSource(product: TileProduct, shape: TileShape): KernelSource
   const end = epilogue(product.ending);
   return {
     body,
-    parts: [weight.format.fragment, ...epilogueParts, matrixFile, ...product.rowParts],
+    parts: [weight.format.fragment, ...end.parts, matrixFile, ...product.rowParts],
     flags: { ...end.flags, ragged: weight.cols % tileK !== 0 },
     consts: {
       ...end.consts,

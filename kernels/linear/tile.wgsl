@@ -94,7 +94,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
     workgroupBarrier();
     for (var k4 = select(group.z, tile_k4s, is_idle); k4 < tile_k4s; k4++) {
       var w: array<vec4<f32>, 4u * thread_col4s>;
-      // Threads in steps of 8 rows share their swizzle, so it hangs on thread_col and thread_row alone.
+      // Threads in steps of 8 rows share their swizzle, so it depends on thread_col and thread_row alone.
       let weight_at = thread_col * tile_k4s + (k4 ^ swizzle(thread_col));
       for (var c = 0u; c < 4u * thread_col4s; c++) {
         w[c] = vec4<f32>(weight_tile[weight_at + c * col_threads * tile_k4s]);

@@ -15,7 +15,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
   let head_at = index % num_heads * head_vec4s;
   var values: array<vec4<f32>, lane_vec4s>;
   var sum = 0.0;
-  if (row < step.rows) {
+  if (row < batch.rows) {
     for (var i = 0u; i < lane_vec4s; i++) {
       let k4 = lane - first_lane + i * head_lanes;
       if (k4 < head_vec4s) {
@@ -26,7 +26,7 @@ fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group
   }
   partial[lane] = sum;
   workgroupBarrier();
-  if (row < step.rows) {
+  if (row < batch.rows) {
     var squares = 0.0;
     for (var i = 0u; i < head_lanes; i++) {
       squares += partial[first_lane + i];

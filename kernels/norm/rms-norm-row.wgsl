@@ -7,8 +7,8 @@ const row_vec4s: u32 = (cols + 3u) / 4u;
 @compute @workgroup_size(num_lanes)
 fn main(at: Invocation, @builtin(workgroup_id) workgroup: vec3<u32>) {
   let group = workgroup.x + workgroup.y * grid_width;
-  // Groups behind the last row recompute it and write nothing, so that barriers stay uniform.
-  let row = min(group, step.rows - 1u);
+  // Workgroups after the last row recompute it and write nothing, so that barriers stay uniform.
+  let row = min(group, batch.rows - 1u);
   let x_row = x_offset + row * x_stride;
   var sums: array<f32, num_sums>;
   for (var k4 = at.lane; k4 < row_vec4s; k4 += num_lanes) {
@@ -20,7 +20,7 @@ fn main(at: Invocation, @builtin(workgroup_id) workgroup: vec3<u32>) {
   }
   add_lanes(sums, at);
   let scale = inverseSqrt(lane_total(0u) / f32(cols) + eps);
-  if (group < step.rows) {
+  if (group < batch.rows) {
     for (var k4 = at.lane; k4 < row_vec4s; k4 += num_lanes) {
       out[out_offset + row * out_stride + k4] = x[x_row + k4] * scale * norm[k4];
     }

@@ -79,8 +79,8 @@ function buildHeads(op: RmsNormOp, context: BuildContext): KernelSource {
       lane_vec4s: Math.ceil(lengthOf(op) / 4 / HEAD_LANES),
     },
     bindings,
-    grid: (step) =>
-      foldGrid(Math.ceil((step.rows * numHeads * HEAD_LANES) / LANES), context.device.maxGridSize),
+    grid: (batch) =>
+      foldGrid(Math.ceil((batch.rows * numHeads * HEAD_LANES) / LANES), context.device.maxGridSize),
   };
 }
 
@@ -92,6 +92,6 @@ function buildRow(op: RmsNormOp, context: BuildContext, reduce: WgslFile): Kerne
     flags: { ragged: lengthOf(op) % 4 !== 0 },
     consts: { ...consts, num_lanes: lengthOf(op) > 1024 ? 256 : LANES, num_sums: 1 },
     bindings,
-    grid: (step) => foldGrid(step.rows, context.device.maxGridSize),
+    grid: (batch) => foldGrid(batch.rows, context.device.maxGridSize),
   };
 }

@@ -14,8 +14,8 @@ struct Sampling {
   frequency: f32,
   seed_low: u32,
   seed_high: u32,
-  // The bits of -infinity, which WGSL takes for no constant.
-  banned: u32,
+  // The bits of -infinity, which WGSL takes for no constant. A slot of the tensor is 16 words.
+  @size(20) banned: u32,
 }
 
 // What sampleScale tells of a block of tokens. Keys and sums without `model` are of the penalised logits.

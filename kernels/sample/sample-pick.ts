@@ -1,10 +1,11 @@
 /** @file `samplePick`: chooses the next token from the penalised logits, in one workgroup. */
 import { type KernelVariant, wgslFile } from '../../src/gpu/kernel.ts';
 import { orderedKey } from '../lib/ordered-key.ts';
+import { batchRows, tokensFile } from '../lib/rows.ts';
 import randomText from './random.wgsl?raw';
 import pickText from './sample-pick.wgsl?raw';
 import searchText from './search.wgsl?raw';
-import { fixedPoint, gridOf, records } from './shared.ts';
+import { fixedPoint, gridOf, records, rowFlags, sampledRows, slotConsts } from './shared.ts';
 
 const body = wgslFile('kernels/sample/sample-pick.wgsl', pickText);
 const parts = [
@@ -23,39 +24,43 @@ export const samplePick: readonly KernelVariant<'samplePick'>[] = [
   {
     name: 'workgroup',
     // A vec4 of the chosen block per lane.
-    when: ({ inputs, attrs }) => attrs.blockSize <= 4 * NUM_LANES && inputs.blocks.shape[0]! <= MAX_BLOCKS,
+    when: ({ inputs, attrs }) => attrs.blockSize <= 4 * NUM_LANES && inputs.blocks.shape[1]! <= MAX_BLOCKS,
     build: ({ inputs, attrs, outputs }) => {
-      const { logits, scaled, blocks, sampling, tokens } = inputs;
-      const { token, counts, result } = outputs;
-      const { row, ahead } = attrs;
+      const { logits, scaled, blocks, sampling, batch } = inputs;
+      const { sampled, counts, result } = outputs;
+      const rows = batchRows(batch);
       return {
         body,
-        parts,
+        parts: [...parts, rows.part, tokensFile, sampledRows],
         consts: {
+          ...rows.consts,
+          ...slotConsts({ counts: counts?.rowStride ?? 0 }),
+          sampled_stride: sampled.rowStride,
+          scaled_stride: scaled.rowStride / 4,
+          num_blocks: blocks.shape[1]!,
           max_blocks: MAX_BLOCKS,
           block_vec4s: attrs.blockSize / 4,
           num_lanes: NUM_LANES,
           logits_offset: logits.offset / 4,
           logits_stride: logits.rowStride / 4,
-          token_offset: token.offset,
-          ahead,
+          ahead: attrs.ahead,
         },
         flags: {
-          is_any_row: row !== undefined,
-          is_guessed: tokens !== undefined,
+          ...rowFlags(attrs),
+          is_guessed: attrs.isGuessed,
           is_counted: counts !== undefined,
         },
         bindings: {
+          batch_table: rows.binding,
           logits: { tensor: logits, type: 'vec4<f32>' },
           scaled: { tensor: scaled, type: 'vec4<f32>' },
           blocks: { tensor: blocks, type: 'Block' },
           sampling: { tensor: sampling, type: 'Sampling' },
-          token: { tensor: token, type: 'u32', access: 'read_write' },
+          sampled: { tensor: sampled, type: 'u32', access: 'read_write' },
           result: { tensor: result, type: 'Result', access: 'read_write' },
           ...(counts && { counts: { tensor: counts, type: 'u32', access: 'read_write' } }),
-          ...(tokens && { tokens: { tensor: tokens, type: 'u32' } }),
         },
-        grid: gridOf(1, row),
+        grid: gridOf(1, attrs),
       };
     },
   },

@@ -1,6 +1,6 @@
 // top[row, part] = the `count` largest of the part's entries as (id, bits of the logit), the largest first, of equal ones the
 // lowest id. -infinity is no entry; where there are too few the id is 0xffffffff.
-// Layout: a workgroup per part and row. In each round every lane offers the best of its own entries that is behind the last
+// Layout: a workgroup per part and row. In each round every lane offers the best of its own entries that comes after the last
 //   choice, and the best offer is chosen; an entry is (key of the logit, ~id), of which the largest comes first.
 // Expects: ordered-key.wgsl; x: array<f32> of logits, or (is_merge) array<vec2<u32>> of entries chosen before;
 //   top: array<vec2<u32>>; count, part_size, num_entries (of a row), x_stride, top_stride (in elements), num_lanes = 256.

@@ -97,11 +97,15 @@ export function createReadbackRing(pool: BufferPool, bytes: number, depth: numbe
       if (!staging) throw new RangeError(`more than ${depth} readbacks are waiting`);
       encoder.copyBufferToBuffer(source, 0, staging, 0, numBytes);
       return async () => {
-        await staging.mapAsync(GPUMapMode.READ, 0, bytes);
-        const words = new Uint32Array(staging.getMappedRange(0, bytes).slice(0));
-        staging.unmap();
-        free.push(staging);
-        return words;
+        try {
+          await staging.mapAsync(GPUMapMode.READ, 0, numBytes);
+          const words = new Uint32Array(staging.getMappedRange(0, numBytes).slice(0));
+          staging.unmap();
+          return words;
+        } finally {
+          // One that could not be mapped serves the next copy all the same.
+          free.push(staging);
+        }
       };
     },
   };

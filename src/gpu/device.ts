@@ -4,7 +4,7 @@
  */
 import { DeviceLostError, ShaderCompileError, ShaderloomError, WebGPUUnavailableError } from '../errors.ts';
 import { type BufferPool, createBufferPool } from './buffers.ts';
-import { type AssembledKernel, assemble, type DeviceTraits, type KernelSource, sourceKey } from './kernel.ts';
+import { type AssembledKernel, assemble, type DeviceTraits, type ShaderSource, sourceKey } from './kernel.ts';
 
 export interface GpuContext {
   readonly device: GPUDevice;
@@ -16,7 +16,7 @@ export interface GpuContext {
   readonly lost: Promise<DeviceLostError>;
   /** Throws what went wrong on the device since the last check: loss, or an error that no scope caught. */
   throwIfFaulty(): void;
-  pipeline(source: KernelSource, label: string): Promise<Pipeline>;
+  pipeline(source: ShaderSource, label: string): Promise<Pipeline>;
   /** Destroys every buffer and the device. */
   dispose(): void;
 }
@@ -128,7 +128,7 @@ function createPipelineCache(device: GPUDevice): GpuContext['pipeline'] {
   const cache = new Map<string, Promise<Pipeline>>();
   const waiting: (() => void)[] = [];
   let inFlight = 0;
-  const compile = async (kernel: AssembledKernel, source: KernelSource, label: string): Promise<Pipeline> => {
+  const compile = async (kernel: AssembledKernel, source: ShaderSource, label: string): Promise<Pipeline> => {
     if (inFlight >= COMPILE_WINDOW) await new Promise<void>((go) => waiting.push(go));
     inFlight++;
     try {
@@ -138,7 +138,7 @@ function createPipelineCache(device: GPUDevice): GpuContext['pipeline'] {
       waiting.shift()?.();
     }
   };
-  const byCode = (source: KernelSource, label: string): Promise<Pipeline> => {
+  const byCode = (source: ShaderSource, label: string): Promise<Pipeline> => {
     const kernel = assemble(source);
     let pipeline = cache.get(kernel.code);
     if (!pipeline) {
@@ -163,7 +163,7 @@ function createPipelineCache(device: GPUDevice): GpuContext['pipeline'] {
 async function createPipeline(
   device: GPUDevice,
   { code, origins }: AssembledKernel,
-  source: KernelSource,
+  source: ShaderSource,
   label: string,
 ): Promise<Pipeline> {
   device.pushErrorScope('validation');
@@ -184,7 +184,7 @@ async function createPipeline(
     (b, i): GPUBindGroupLayoutEntry => ({
       binding: i + 1,
       visibility: GPUShaderStage.COMPUTE,
-      buffer: { type: 'access' in b && b.access === 'read_write' ? 'storage' : 'read-only-storage' },
+      buffer: { type: b.access === 'read_write' ? 'storage' : 'read-only-storage' },
     }),
   );
   const layout = device.createBindGroupLayout({

@@ -23,15 +23,16 @@ export interface DeviceTraits {
   readonly maxGridSize: number;
 }
 
-export interface StepRows {
-  /** Rows of this step that count, at most the rows the program was recorded for. */
+/** The numbers of a batch that no kernel is compiled for; those that WGSL needs are bound to every kernel as `batch`. */
+export interface BatchCounts {
+  /** Rows that count, at most those that the program was recorded for. */
   readonly rows: number;
-  /** Tokens in the cache before this step: row r stands at position + r. */
-  readonly position: number;
-}
-
-/** The numbers that no kernel is compiled for, bound to every kernel as `step`. */
-export interface Step extends StepRows {
+  /** Sequences that have them. */
+  readonly sequences: number;
+  /** Rows of the sequence that has most. */
+  readonly rounds: number;
+  /** Positions up to the row that stands furthest in its sequence. */
+  readonly context: number;
   /** Workgroups that fill the device: attention of few rows cuts a long context into so many. */
   readonly workgroups: number;
 }
@@ -64,8 +65,8 @@ export type Binding = TensorBinding | WeightBinding;
 export type Const = number | boolean | { readonly f32: number };
 export const f32 = (value: number): Const => ({ f32: value });
 
-/** One dispatch of a kernel, ready to assemble. */
-export interface KernelSource {
+/** What a pipeline is compiled from. */
+export interface ShaderSource {
   readonly body: WgslFile;
   /** Fragments put before the body: weight format, reduction, epilogue. */
   readonly parts?: readonly WgslFile[];
@@ -74,10 +75,18 @@ export interface KernelSource {
   readonly consts?: Readonly<Record<string, Const>>;
   readonly aliases?: Readonly<Record<string, string>>;
   readonly enables?: readonly ('f16' | 'subgroups')[];
-  /** In the order of their binding numbers, from 1; 0 is `step`. */
+  /** For kernels outside of passes: binding 0 is not `batch` but `params`, u32 numbers with these names. */
+  readonly params?: readonly string[];
+  /** In the order of their binding numbers, from 1. */
+  readonly bindings: Readonly<Record<string, Pick<TensorBinding, 'type' | 'access'>>>;
+}
+
+/** One dispatch of a kernel in a pass, ready to assemble. */
+export interface KernelSource extends ShaderSource {
+  readonly params?: never;
   readonly bindings: Readonly<Record<string, Binding>>;
-  /** Workgroups of a step; must depend on the step alone. A tensor: the GPU itself wrote them to its first three words. */
-  readonly grid: ((step: Step) => Grid) | Tensor;
+  /** Workgroups of a batch; must depend on its counts alone. A tensor: the GPU itself wrote them to its first three words. */
+  readonly grid: ((batch: BatchCounts) => Grid) | Tensor;
 }
 
 export interface BuildContext {
@@ -149,8 +158,14 @@ export function splitRows(weight: Weight, maxBindingBytes: number): WeightPart[]
   return parts;
 }
 
-const STEP = `struct Step { rows: u32, position: u32, workgroups: u32, reserved: u32 }
-@group(0) @binding(0) var<uniform> step: Step;
+/** `zero` is 0, which compilers do not know: a loop that begins there is not unrolled. */
+const BATCH = `struct Batch { rows: u32, sequences: u32, workgroups: u32, zero: u32 }
+@group(0) @binding(0) var<uniform> batch: Batch;
+`;
+
+const paramsUniform = (names: readonly string[]): string =>
+  `struct Params { ${names.map((name) => `${name}: u32`).join(', ')} }
+@group(0) @binding(0) var<uniform> params: Params;
 `;
 
 /** Assembled WGSL, and for each of its lines where it came from. */
@@ -160,7 +175,7 @@ export interface AssembledKernel {
 }
 
 /** Joins prelude, parts and body into one module. */
-export function assemble(source: KernelSource): AssembledKernel {
+export function assemble(source: ShaderSource): AssembledKernel {
   const files = [wgslFile('prelude', prelude(source)), ...(source.parts ?? []), source.body];
   // Every line carries its origin as a trailing comment through the preprocessor, which drops whole lines.
   const marked = files
@@ -196,15 +211,16 @@ export function sourceKey({
   consts,
   aliases,
   enables,
+  params,
   bindings,
-}: KernelSource): string {
-  const bound = Object.entries(bindings).map(([name, b]) => [name, b.type, 'access' in b && b.access]);
+}: ShaderSource): string {
+  const bound = Object.entries(bindings).map(([name, b]) => [name, b.type, b.access]);
   const files = [...parts, body].map(({ text }) => textId(text));
-  return JSON.stringify([files, flags, consts, aliases, enables, bound]);
+  return JSON.stringify([files, flags, consts, aliases, enables, params, bound]);
 }
 
 /** `#if NAME` and `#elif NAME` (or `!NAME`) on the flags of the source. A name that is not a flag is a mistake in the kernel. */
-function resolveConditions(text: string, source: KernelSource): string {
+function resolveConditions(text: string, source: ShaderSource): string {
   const strings: string[] = [];
   const values: boolean[] = [];
   let rest = 0;
@@ -224,17 +240,18 @@ function resolveConditions(text: string, source: KernelSource): string {
   return preprocess(strings, ...values);
 }
 
-function prelude(source: KernelSource): string {
+function prelude(source: ShaderSource): string {
   const enables = (source.enables ?? []).map((e) => `enable ${e};\n`).join('');
   const aliases = Object.entries(source.aliases ?? {}).map(([name, type]) => `alias ${name} = ${type};\n`);
   const consts = Object.entries(source.consts ?? {}).map(
     ([name, value]) => `const ${name}${constant(name, value)};\n`,
   );
-  const bindings = Object.entries(source.bindings).map(([name, b], i) => {
-    const access = 'tensor' in b && b.access === 'read_write' ? 'read_write' : 'read';
-    return `@group(0) @binding(${i + 1}) var<storage, ${access}> ${name}: array<${b.type}>;\n`;
-  });
-  return `${enables}${STEP}${aliases.join('')}${consts.join('')}${bindings.join('')}`;
+  const bindings = Object.entries(source.bindings).map(
+    ([name, { type, access = 'read' }], i) =>
+      `@group(0) @binding(${i + 1}) var<storage, ${access}> ${name}: array<${type}>;\n`,
+  );
+  const uniform = source.params ? paramsUniform(source.params) : BATCH;
+  return `${enables}${uniform}${aliases.join('')}${consts.join('')}${bindings.join('')}`;
 }
 
 function constant(name: string, value: Const): string {

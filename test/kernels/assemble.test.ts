@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import { ShaderCompileError } from '../../src/errors.ts';
-import { assemble, f32, type KernelSource, wgslFile } from '../../src/gpu/kernel.ts';
+import { assemble, f32, type KernelSource, sourceKey, wgslFile } from '../../src/gpu/kernel.ts';
 
 const source = (text: string, extra: Partial<KernelSource> = {}): KernelSource => ({
   body: wgslFile('kernels/x.wgsl', text),
@@ -37,4 +37,18 @@ it('writes constants as u32, f32 and bool', () => {
   expect(code).toContain('const on: bool = true;');
   expect(() => assemble(source('', { consts: { n: -1 } }))).toThrow(/natural number/);
   expect(() => assemble(source('', { consts: { n: f32(Number.NaN) } }))).toThrow(/finite/);
+});
+
+it('gives a kernel outside of steps numbers of its own in place of the step', () => {
+  const { body, bindings } = source('fn main() {}');
+  const [first, second] = [
+    { body, bindings, params: ['rows', 'cols'] },
+    { body, bindings, params: ['cols', 'rows'] },
+  ];
+  const { code, origins } = assemble(first!);
+  expect(code).toContain('struct Params { rows: u32, cols: u32 }');
+  expect(code).toContain('@group(0) @binding(0) var<uniform> params: Params;');
+  expect(code).not.toContain('step');
+  expect(origins[code.split('\n').indexOf('fn main() {}')]).toBe('kernels/x.wgsl:1');
+  expect(new Set([first!, second!, source('fn main() {}')].map(sourceKey)).size).toBe(3);
 });

@@ -9,6 +9,7 @@ const shapes: HeadShape[] = [
   { headDim: 64, group: 7, kvHeads: 2, dtype: 'f32' },
   { headDim: 128, group: 8, kvHeads: 1, dtype: 'f16' },
   { headDim: 256, group: 2, kvHeads: 1, dtype: 'f16' },
+  { headDim: 48, group: 3, kvHeads: 2, dtype: 'int8' },
 ];
 
 const steps = [
@@ -34,6 +35,7 @@ const latents: (HeadShape & { rank: number })[] = [
   { group: 3, kvHeads: 1, headDim: 44, rank: 36, dtype: 'f32' },
   { group: 5, kvHeads: 1, headDim: 40, rank: 24, dtype: 'f16' },
   { group: 2, kvHeads: 1, headDim: 300, rank: 292, dtype: 'f16' },
+  { group: 3, kvHeads: 1, headDim: 48, rank: 32, dtype: 'int8' },
   { group: 128, kvHeads: 1, headDim: 576, rank: 512, dtype: 'f16' },
 ];
 
@@ -72,7 +74,7 @@ describe.each(['keys', 'values'] as const)('NaN in %s', (role) => {
       const c = caseOf(shapes[0]!, { rows: 30, position: 20 });
       const inputs = randomInputs(c);
       // The first of two kv heads only.
-      inputs[role][at * c.kvHeads * c.headDim + 3] = Number.NaN;
+      inputs[role][0]![at * c.kvHeads * c.headDim + 3] = Number.NaN;
       const twin = twinOf(c, inputs);
       const missing = Array.from(twin.out, Number.isNaN);
       const numColumns = role === 'keys' ? c.headDim : 1;

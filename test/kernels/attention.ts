@@ -3,8 +3,9 @@ import { expect } from 'vitest';
 import { attend } from '../../kernels/attention/attend.ts';
 import { attendMerge } from '../../kernels/attention/attend-merge.ts';
 import { attendSplit } from '../../kernels/attention/attend-split.ts';
-import type { StepRows } from '../../src/gpu/kernel.ts';
+import { type BatchLayout, BLOCK_LENGTH } from '../../src/graph/batch.ts';
 import {
+  batchTensor,
   createTensor,
   type Graph,
   record,
@@ -13,9 +14,11 @@ import {
   viewColumns,
 } from '../../src/graph/graph.ts';
 import { attend as recordAttend, type Splitting } from '../../src/graph/ops/attention.ts';
-import { type KvCache, kvCache } from '../../src/graph/ops/cache.ts';
+import { type KvCache, type KvFormat, kvCache, kvRole } from '../../src/graph/ops/cache.ts';
 import { splitHeads } from '../../src/graph/ops/heads.ts';
 import { type Attention, type AttentionShape, attend as attendTwin } from '../reference/attend.ts';
+import { throughInt8 } from '../reference/kv-cache.ts';
+import { type SequenceRows, sequencesOf } from './batch.ts';
 import {
   f16Bits,
   f16Value,
@@ -33,68 +36,127 @@ export interface HeadShape {
   headDim: number;
   /** A latent cache: values are the first `rank` of the headDim values of a key. */
   rank?: number;
-  dtype: 'f16' | 'f32';
+  /** int8 wants heads of a multiple of 16. */
+  dtype: KvFormat;
 }
 
 /** Values of a head of the cache's values. */
 export const vDimOf = (shape: HeadShape): number => shape.rank ?? shape.headDim;
 
-export interface Case extends HeadShape, StepRows {
-  /** Rows the op is recorded for, at least those of the step. */
+export interface Case extends HeadShape {
+  sequences: readonly SequenceRows[];
+  /** Rows the op is recorded for, at least those of the batch. */
   recorded: number;
+  window?: number | undefined;
+  layout?: Partial<BatchLayout> | undefined;
   scale: number;
   seed: number;
 }
 
 export interface Inputs {
   q: Float32Array;
-  keys: Float32Array;
-  values: Float32Array;
+  /** By sequence, each from position 0 on. */
+  keys: Float32Array[];
+  values: Float32Array[];
 }
 
-/** More positions than any step reads; the rest is poison. */
-export const CAPACITY = 1024;
+type Rows = { rows: number; position: number } | { sequences: readonly SequenceRows[] };
 
-export function caseOf(shape: HeadShape, step: StepRows & { recorded?: number }): Case {
-  const { recorded = step.rows, rows, position } = step;
-  return { ...shape, rows, position, recorded, scale: shape.headDim ** -0.5, seed: freshSeed() };
+export function caseOf(
+  shape: HeadShape,
+  rows: Rows & Partial<Pick<Case, 'recorded' | 'window' | 'layout'>>,
+): Case {
+  const sequences = sequencesOf(rows);
+  const { recorded = totalRows({ sequences }), window, layout } = rows;
+  return { ...shape, sequences, recorded, window, layout, scale: shape.headDim ** -0.5, seed: freshSeed() };
 }
 
-/** Normally distributed; so are the scores, times `scoreScale`. */
+export const totalRows = ({ sequences }: Pick<Case, 'sequences'>): number =>
+  sequences.reduce((sum, { rows }) => sum + rows, 0);
+
+/** Values as the cache gives them back. */
+function stored(c: HeadShape, x: Float32Array): Float32Array {
+  if (c.dtype === 'int8') return throughInt8(x, c.headDim);
+  return c.dtype === 'f16' ? x.map((v) => f16Value(f16Bits(v))) : x;
+}
+
+/** Normally distributed; so are the scores, times `scoreScale`. What lies before the window of all rows is NaN. */
 export function randomInputs(c: Case, scoreScale = 1): Inputs {
   const random = seededRandom(c.seed);
-  const cached = (c.position + c.rows) * c.kvHeads * c.headDim;
-  const stored = (x: Float32Array) => (c.dtype === 'f16' ? x.map((v) => f16Value(f16Bits(v))) : x);
-  const q = randomNormal(random, c.rows * c.kvHeads * c.group * c.headDim, scoreScale);
-  const keys = stored(randomNormal(random, cached));
+  const width = c.kvHeads * c.headDim;
+  const cached = ({ position, rows }: SequenceRows): Float32Array => {
+    const unseen = Math.max(0, position + 1 - (c.window ?? Number.POSITIVE_INFINITY));
+    return stored(c, randomNormal(random, (position + rows) * width)).fill(Number.NaN, 0, unseen * width);
+  };
+  const q = randomNormal(random, totalRows(c) * c.kvHeads * c.group * c.headDim, scoreScale);
+  const keys = c.sequences.map(cached);
   const values = c.rank
-    ? keys.filter((_, i) => i % c.headDim < vDimOf(c))
-    : stored(randomNormal(random, cached));
+    ? keys.map((ofSequence) => ofSequence.filter((_, i) => i % c.headDim < vDimOf(c)))
+    : c.sequences.map(cached);
   return { q, keys, values };
 }
 
-export const shapeOf = (c: Case): AttentionShape => ({
-  rows: c.rows,
-  position: c.position,
+export const shapeOf = (c: Case, { rows, position }: SequenceRows): AttentionShape => ({
+  rows,
+  position,
   scale: c.scale,
   heads: c.kvHeads * c.group,
   kvHeads: c.kvHeads,
   kDim: c.headDim,
   vDim: vDimOf(c),
+  window: c.window,
 });
 
-export const twinOf = (c: Case, { q, keys, values }: Inputs): Attention =>
-  attendTwin(q, keys, values, shapeOf(c));
+export function twinOf(c: Case, { q, keys, values }: Inputs): Attention {
+  const width = c.kvHeads * c.group * c.headDim;
+  let row = 0;
+  const parts = c.sequences.map((sequence, s) => {
+    const begin = row;
+    row += sequence.rows;
+    return attendTwin(q.subarray(begin * width, row * width), keys[s]!, values[s]!, shapeOf(c, sequence));
+  });
+  const join = (role: keyof Attention): Float64Array =>
+    Float64Array.from(parts.flatMap((part) => [...part[role]]));
+  return { out: join('out'), magnitude: join('magnitude'), scoreMagnitude: join('scoreMagnitude') };
+}
+
+/** A row alone: its part of q, and what its sequence has cached up to it. */
+export function aloneOf(c: Case, { q, keys, values }: Inputs, row: number): { c: Case; inputs: Inputs } {
+  let s = 0;
+  let first = 0;
+  while (row >= first + c.sequences[s]!.rows) first += c.sequences[s++]!.rows;
+  const { position, slot } = c.sequences[s]!;
+  const at = position + row - first;
+  const width = c.kvHeads * c.group * c.headDim;
+  return {
+    c: { ...c, sequences: [{ rows: 1, position: at, slot }], recorded: 1 },
+    inputs: {
+      q: q.subarray(row * width, (row + 1) * width),
+      keys: [keys[s]!.subarray(0, (at + 1) * c.kvHeads * c.headDim)],
+      values: [values[s]!.subarray(0, (at + 1) * c.kvHeads * vDimOf(c))],
+    },
+  };
+}
 
 /** Queries are a view of wider rows, as behind a fused projection. */
 function recordInputs(graph: Graph, c: Case): { q: Tensor; cache: KvCache } {
   const heads = c.kvHeads * c.group;
   const wide = createTensor(graph, [c.recorded, (heads + 1) * c.headDim]);
   const [, q] = splitHeads(wide, [1, heads], c.headDim);
-  if (!c.rank) return { q: q!, cache: kvCache(graph, 0, CAPACITY, c.kvHeads, c.headDim, c.dtype) };
-  const keys = sessionTensor(graph, 'latent', [CAPACITY, 1, c.headDim], c.dtype);
-  return { q: q!, cache: { keys, values: viewColumns(keys, 0, [1, c.rank]) } };
+  const { kvHeads, headDim, dtype: format, window } = c;
+  if (!c.rank) return { q: q!, cache: kvCache(graph, 0, { kvHeads, headDim, format, window }) };
+  const keys = sessionTensor(graph, 'latent', [BLOCK_LENGTH, 1, headDim], format, kvRole(graph, 0, window));
+  return { q: q!, cache: { keys, values: viewColumns(keys, 0, [1, c.rank]), window } };
 }
+
+/** What every problem of a case has. Layers with other windows have tables of their own. */
+const problemOf = (c: Case, { q, keys, values }: Inputs, { workgroups }: Partial<Splits> = {}) => ({
+  data: { q },
+  // The values of a latent are its keys.
+  caches: { keys, ...(!c.rank && { values }) },
+  batch: { sequences: c.sequences, ...(workgroups && { workgroups }) },
+  layout: { ...c.layout, windows: c.window === undefined ? [undefined, 7] : [undefined, c.window] },
+});
 
 export const runAttend = (c: Case, inputs: Inputs): Promise<Outcome[]> =>
   runVariants(attend, {
@@ -102,8 +164,7 @@ export const runAttend = (c: Case, inputs: Inputs): Promise<Outcome[]> =>
       const { q, cache } = recordInputs(graph, c);
       recordAttend(q, cache, c.scale);
     },
-    data: { ...inputs },
-    step: c,
+    ...problemOf(c, inputs),
   });
 
 export interface Splits {
@@ -118,12 +179,7 @@ const splittingOf = (c: Case, { splitLength, maxSplits }: Splits): Splitting => 
   splitLength,
   maxSplits,
   groups: c.kvHeads,
-});
-
-const stepOf = ({ rows, position }: Case, { workgroups }: Splits) => ({
-  rows,
-  position,
-  ...(workgroups && { workgroups }),
+  window: c.window,
 });
 
 /** Values in a partial result: the weighted sum, largest score, sum of exponentials, padding. */
@@ -136,7 +192,7 @@ export const runSplit = (c: Case, inputs: Inputs, splits: Splits): Promise<Outco
       record(graph, {
         kind: 'attendSplit',
         scope: 'layer',
-        inputs: { q, ...cache },
+        inputs: { q, keys: cache.keys, values: cache.values, batch: batchTensor(graph) },
         weights: {},
         attrs: { ...splittingOf(c, splits), scale: c.scale },
         outputs: {
@@ -144,8 +200,7 @@ export const runSplit = (c: Case, inputs: Inputs, splits: Splits): Promise<Outco
         },
       });
     },
-    data: { ...inputs },
-    step: stepOf(c, splits),
+    ...problemOf(c, inputs, splits),
   });
 
 /** Both halves; whatever the first did not write is poison to the second. */
@@ -158,14 +213,17 @@ export async function runSplitAndMerge(c: Case, inputs: Inputs, splits: Splits):
         record(graph, {
           kind: 'attendMerge',
           scope: 'layer',
-          inputs: { partials: createTensor(graph, [c.recorded, heads, splits.maxSplits, widthOf(c)]) },
+          inputs: {
+            partials: createTensor(graph, [c.recorded, heads, splits.maxSplits, widthOf(c)]),
+            batch: batchTensor(graph),
+          },
           weights: {},
           attrs: splittingOf(c, splits),
           outputs: { out: createTensor(graph, [c.recorded, heads * vDimOf(c)]) },
         });
       },
+      ...problemOf(c, inputs, splits),
       data: { partials: half.outputs.partials! },
-      step: stepOf(c, splits),
     });
     outcomes.push(...merged.map((o) => ({ ...o, label: `${half.label}, ${o.label}` })));
   }
@@ -179,7 +237,7 @@ export async function runSplitAndMerge(c: Case, inputs: Inputs, splits: Splits):
 export const tolerance = (magnitude: number, scoreMagnitude: number): number =>
   magnitude * 2 ** -24 * (32 + 4 * scoreMagnitude);
 
-/** Rows of the step match the twin, NaN where it has NaN; rows behind them are still poison. */
+/** Rows of the batch match the twin, NaN where it has NaN; rows behind them are still poison. */
 export function expectAttention(c: Case, twin: Attention, { label, outputs }: Outcome): void {
   const found = outputs.out!;
   const wrong: string[] = [];

@@ -36,7 +36,7 @@ it('sums the slots of each row by their scales, with a residual and without, of 
               scales: createTensor(graph, [rows, k]),
             }),
       data: { x, scales, ...(residual && { residual }) },
-      step: { rows: stepRows, position: 0 },
+      batch: { rows: stepRows },
     });
     const size = { rows: stepRows, k, n };
     const values = reference(x, scales, residual, size);
@@ -56,7 +56,7 @@ it('shows a scale that is not a number in every value of its row', async () => {
         scales: createTensor(graph, [rows, k]),
       }),
     data: { x: new Float32Array(rows * k * n), scales: Float32Array.of(1, 2, 3, Number.NaN) },
-    step: { rows, position: 0 },
+    batch: { rows },
   });
   for (const { label, outputs } of outcomes) {
     expect([...outputs.out!], label).toEqual([...Array(n).fill(0), ...Array(n).fill(Number.NaN)]);

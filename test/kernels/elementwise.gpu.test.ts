@@ -1,15 +1,16 @@
-import { it } from 'vitest';
+import { expect, it } from 'vitest';
 import {
   add as addVariants,
+  gate as gateVariants,
   lastRow as lastRowVariants,
   sigmoidGate as sigmoidGateVariants,
-  swiglu as swigluVariants,
 } from '../../kernels/elementwise/elementwise.ts';
+import { type Activation, activate } from '../../src/graph/activation.ts';
 import { createTensor, viewColumns } from '../../src/graph/graph.ts';
-import { add, lastRow, sigmoidGate, swiglu } from '../../src/graph/ops/elementwise.ts';
+import { add, gate, lastRow, sigmoidGate } from '../../src/graph/ops/elementwise.ts';
 import { add as addReference } from '../reference/add.ts';
+import { gate as gateReference } from '../reference/gate.ts';
 import { sigmoidGate as sigmoidGateReference } from '../reference/sigmoid-gate.ts';
-import { swiglu as swigluReference } from '../reference/swiglu.ts';
 import { expectRows } from './expect-rows.ts';
 import { freshSeed, randomNormal, runVariants, seededRandom } from './harness.ts';
 
@@ -24,7 +25,7 @@ it('adds rows, of views as well', async () => {
         add(createTensor(graph, [3, cols]), viewColumns(wide, 8, [cols]));
       },
       data: { a, b },
-      step: { rows: 2, position: 0 },
+      batch: { rows: 2 },
     });
     const values = addReference(a, b);
     // One float32 rounding of the sum.
@@ -33,21 +34,30 @@ it('adds rows, of views as well', async () => {
   }
 });
 
-it('multiplies silu(gate) by up, for gates of any size', async () => {
+const everyActivation = Object.keys(activate) as Activation[];
+
+it.each(everyActivation)('multiplies %s of a gate by up, for gates of any size', async (activation) => {
   const seed = freshSeed();
   const random = seededRandom(seed);
   const cols = 35;
   const x = randomNormal(random, 2 * 2 * cols, 8);
   x.set([-1e4, 3, -100, 1e4, 1e4, 1, 0, 5, Number.NaN, 1], 10);
-  const outcomes = await runVariants(swigluVariants, {
-    record: (graph) => swiglu(createTensor(graph, [3, 2 * cols])),
+  const outcomes = await runVariants(gateVariants, {
+    record: (graph) => gate(createTensor(graph, [3, 2 * cols]), activation),
     data: { x },
-    step: { rows: 2, position: 0 },
+    batch: { rows: 2 },
   });
-  const values = swigluReference(x);
-  // exp is good to 3 + 2 |gate| units of float32 (WGSL), which the sigmoid damps to about 3 relative to the gate.
+  const values = gateReference(x, activation);
+  // exp is good to 3 + 2 |gate| units of float32 (WGSL), which what it is part of damps to about 3 relative to the gate.
   const tolerance = (i: number): number => 1e-6 * Math.abs(x[2 * i]! * x[2 * i + 1]!);
   for (const outcome of outcomes) expectRows(outcome, 'out', { values, tolerance }, seed);
+});
+
+it.each(everyActivation)('%s has the same values on the host', (activation) => {
+  for (let x = -12; x <= 12; x += 0.01) {
+    const [wanted] = gateReference([x, 1], activation);
+    expect(Math.abs(activate[activation](x) - wanted!), `of ${x}`).toBeLessThanOrEqual(1e-7 * Math.abs(x));
+  }
 });
 
 it('multiplies rows by the sigmoid of their gates, for gates of any size', async () => {
@@ -62,7 +72,7 @@ it('multiplies rows by the sigmoid of their gates, for gates of any size', async
         sigmoidGate(viewColumns(fused, 4, [cols]), viewColumns(createTensor(graph, [9, 6]), 5, [1]));
       },
       data: { x, gate },
-      step: { rows: gate.length, position: 0 },
+      batch: { rows: gate.length },
     });
     const values = sigmoidGateReference(x, gate, cols);
     // As above: the error of exp, damped.
@@ -71,15 +81,17 @@ it('multiplies rows by the sigmoid of their gates, for gates of any size', async
   }
 });
 
-it('takes the last row that counts', async () => {
+it('takes the last row of each sequence', async () => {
   const seed = freshSeed();
   const cols = 257;
-  const x = randomNormal(seededRandom(seed), 5 * cols);
+  const lengths = [3, 1, 5];
+  const sequences = lengths.map((rows, i) => ({ rows, position: 7 * i, slot: 2 - i }));
+  const x = randomNormal(seededRandom(seed), 9 * cols);
   const outcomes = await runVariants(lastRowVariants, {
-    record: (graph) => lastRow(createTensor(graph, [5, cols])),
+    record: (graph) => lastRow(createTensor(graph, [13, cols]), 4),
     data: { x },
-    step: { rows: 3, position: 7 },
+    batch: { sequences },
   });
-  const values = Float64Array.from(x.subarray(2 * cols, 3 * cols));
+  const values = Float64Array.from([2, 3, 8].flatMap((row) => [...x.subarray(row * cols, (row + 1) * cols)]));
   for (const outcome of outcomes) expectRows(outcome, 'out', { values, tolerance: () => 0 }, seed);
 });

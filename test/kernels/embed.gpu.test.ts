@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import { embed as variants } from '../../kernels/embed/embed.ts';
-import { createTensor } from '../../src/graph/graph.ts';
+import { DRAFTED_TOKEN, SAMPLED_TOKEN } from '../../src/graph/batch.ts';
 import { embed } from '../../src/graph/ops/embed.ts';
 import { Weights } from '../../src/graph/weight.ts';
 import { formats } from '../../src/weights/formats.ts';
@@ -22,13 +22,10 @@ async function check(
   const outcomes = await runVariants(variants, {
     resolve: () => formats[format],
     record: (graph) =>
-      embed(
-        createTensor(graph, [tokens.length + 1], { dtype: 'u32' }),
-        new Weights(graph).matrix(['embed_tokens'], [tableRows], cols),
-      ),
-    data: { tokens: Uint32Array.from(tokens) },
+      embed(graph, tokens.length + 1, new Weights(graph).matrix(['embed_tokens'], [tableRows], cols)),
+    data: {},
     weights: { weight: packed.sections },
-    step: { rows: tokens.length, position: 0 },
+    batch: { rows: tokens.length, tokens },
     maxBindingBytes,
   });
   const values = reference(tokens, packed.values, tableRows, cols);
@@ -53,14 +50,34 @@ it('finds every token in a table split into parts', async () => {
 it('writes NaN where a token is outside, not a value that comparisons hide', async () => {
   const outcomes = await runVariants(variants, {
     resolve: () => formats.f32,
-    record: (graph) =>
-      embed(createTensor(graph, [1], { dtype: 'u32' }), new Weights(graph).matrix(['e'], [4], 4)),
-    data: { tokens: Uint32Array.of(4) },
+    record: (graph) => embed(graph, 1, new Weights(graph).matrix(['e'], [4], 4)),
+    data: {},
     weights: { weight: packers.f32!(new Float32Array(16), 4, 4).sections },
-    step: { rows: 1, position: 0 },
+    batch: { rows: 1, tokens: [4] },
   });
   for (const { label, outputs } of outcomes) {
     const bits = new Uint32Array((outputs.out as Float32Array).buffer);
     expect([...bits], label).toEqual([0x7fc00004, 0x7fc00004, 0x7fc00004, 0x7fc00004]);
   }
+});
+
+it('takes what was sampled, or guessed, in the slot of the row', async () => {
+  const seed = freshSeed();
+  const [tableRows, cols] = [11, 29];
+  const packed = packers.f32!(randomNormal(seededRandom(seed), tableRows * cols), tableRows, cols);
+  const sequences = [
+    { slot: 3, position: 70, rows: 1, tokens: [SAMPLED_TOKEN] },
+    { slot: 0, position: 5, rows: 3, tokens: [SAMPLED_TOKEN, DRAFTED_TOKEN, 9] },
+    { slot: 2, position: 0, rows: 2, tokens: [4, DRAFTED_TOKEN] },
+  ];
+  const outcomes = await runVariants(variants, {
+    resolve: () => formats.f32,
+    record: (graph) => embed(graph, 9, new Weights(graph).matrix(['e'], [tableRows], cols)),
+    // By slot.
+    data: { sampled: Uint32Array.of(1, 2, 99, 99, 99, 3, 10, 99) },
+    weights: { weight: packed.sections },
+    batch: { sequences },
+  });
+  const values = reference([10, 1, 2, 9, 4, 3], packed.values, tableRows, cols);
+  for (const outcome of outcomes) expectRows(outcome, 'out', { values, tolerance: () => 0 }, seed);
 });

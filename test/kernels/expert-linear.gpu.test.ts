@@ -1,10 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import { expertLinear as variants } from '../../kernels/experts/expert-linear.ts';
 import { splitRows } from '../../src/gpu/kernel.ts';
+import type { Activation } from '../../src/graph/activation.ts';
 import { createGraph, createTensor, type Tensor, viewColumns } from '../../src/graph/graph.ts';
 import { EXPERT_TILE } from '../../src/graph/lower.ts';
 import { FEW_ROWS } from '../../src/graph/op-list.ts';
-import { add, swiglu } from '../../src/graph/ops/elementwise.ts';
+import { add, gate } from '../../src/graph/ops/elementwise.ts';
 import { combineExperts, expertLinear, route } from '../../src/graph/ops/experts.ts';
 import { linear } from '../../src/graph/ops/linear.ts';
 import { rmsNorm } from '../../src/graph/ops/norm.ts';
@@ -18,7 +19,7 @@ import { freshSeed, leastDevice, POISON, randomNormal, runVariants, seededRandom
 
 interface Case {
   rows: number;
-  /** Rows of the step; all when left out. */
+  /** Rows of the batch; all when left out. */
   stepRows?: number;
   k: number;
   numExperts: number;
@@ -27,7 +28,7 @@ interface Case {
   /** Every slot has an x of its own. */
   hasSlots?: boolean;
   norm?: boolean;
-  swiglu?: boolean;
+  gate?: Activation;
   /** Slots are added up by scales, or so and with a residual. */
   sum?: 'plain' | 'residual';
   /** x is a view of the columns from here on of wider rows. */
@@ -66,7 +67,7 @@ async function run(format: keyof typeof formats, c: Case, only: string[], seed: 
   const random = seededRandom(seed);
   const { rows, k, cols, unitRows, numExperts } = c;
   const stepRows = c.stepRows ?? rows;
-  const outputs = c.swiglu ? unitRows / 2 : unitRows;
+  const outputs = c.gate ? unitRows / 2 : unitRows;
   const eps = 1e-5;
   const weightRows = numExperts * unitRows;
   const packed = packers[format]!(randomNormal(random, weightRows * cols, 0.5), weightRows, cols);
@@ -110,7 +111,7 @@ async function run(format: keyof typeof formats, c: Case, only: string[], seed: 
         },
         attrs: {
           eps,
-          activation: c.swiglu ? 'swiglu' : 'none',
+          gate: c.gate,
           tile: isTiled ? EXPERT_TILE : undefined,
         },
         outputs: { out: createTensor(graph, c.sum ? [rows, outputs] : [rows, k, outputs]) },
@@ -118,7 +119,7 @@ async function run(format: keyof typeof formats, c: Case, only: string[], seed: 
     },
     data: { x, experts, scales, ...(residual && { residual }), ...groups },
     weights: { weight: packed.sections, ...(norm && { norm }) },
-    step: { rows: stepRows, position: 0 },
+    batch: { rows: stepRows },
     ...(c.partExperts && { maxBindingBytes: c.partExperts * unitRows * rowBytes }),
     only,
   });
@@ -132,7 +133,7 @@ async function run(format: keyof typeof formats, c: Case, only: string[], seed: 
     experts,
     norm,
     eps,
-    isSwiglu: c.swiglu,
+    gate: c.gate,
     scales: c.sum && scales,
     residual,
   };
@@ -151,7 +152,7 @@ async function check(format: keyof typeof formats, c: Case, only: string[]): Pro
 describe.for(Object.keys(formats) as (keyof typeof formats)[])('expertLinear over %s weights', (format) => {
   it('multiplies few rows by the experts of each, with all that can be folded in', async () => {
     const c = { rows: 3, stepRows: 2, k: 2, numExperts: 3, cols: 20, unitRows: 12 };
-    await check(format, { ...c, norm: true, swiglu: true }, matvec);
+    await check(format, { ...c, norm: true, gate: 'silu' }, matvec);
   });
 
   it('adds up the experts of each row, from all parts of the weight', async () => {
@@ -161,7 +162,7 @@ describe.for(Object.keys(formats) as (keyof typeof formats)[])('expertLinear ove
 
   it('multiplies many rows expert by expert, of which some do not count', async () => {
     const c = { rows: 13, stepRows: 11, k: 4, numExperts: 8, cols: 40, unitRows: 76 };
-    await check(format, { ...c, swiglu: true }, tile);
+    await check(format, { ...c, gate: 'silu' }, tile);
   });
 });
 
@@ -240,7 +241,7 @@ describe('expertLinear', () => {
       const w = new Weights(graph);
       const x = createTensor(graph, [rows, 64]);
       const normed = rmsNorm(x, w.vector(['norm'], [64]), 1e-6);
-      const routing = route(linear(normed, w.matrix(['gate'], [8], 64)), {
+      const routing = route(linear(normed, w.matrix(['gate'], [8], 64, { role: 'router' })), {
         k: 2,
         scoring: 'softmax',
         numGroups: 1,
@@ -249,7 +250,7 @@ describe('expertLinear', () => {
         scale: 1,
       });
       const gateUp = w.experts(8, ['gate_proj', 'up_proj'], [32, 32], 64, 'interleaved');
-      const hidden = swiglu(expertLinear(normed, gateUp, routing));
+      const hidden = gate(expertLinear(normed, gateUp, routing), 'silu');
       const y = expertLinear(hidden, w.experts(8, ['down_proj'], [64], 32), routing);
       add(x, combineExperts(y, routing));
       rewrite(graph);

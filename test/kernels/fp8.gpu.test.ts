@@ -1,7 +1,6 @@
 /** Every float8 that there is, as the `fp8` fragment gives it to a kernel. */
 import { expect, it } from 'vitest';
 import { embed as variants } from '../../kernels/embed/embed.ts';
-import { createTensor } from '../../src/graph/graph.ts';
 import { embed } from '../../src/graph/ops/embed.ts';
 import { Weights } from '../../src/graph/weight.ts';
 import { formats } from '../../src/weights/formats.ts';
@@ -27,11 +26,10 @@ it('gives each of the 256 codes its value times the scale of its row and column,
 
   const outcomes = await runVariants(variants, {
     resolve: () => formats.fp8,
-    record: (graph) =>
-      embed(createTensor(graph, [rows], { dtype: 'u32' }), new Weights(graph).matrix(['m'], [rows], cols)),
-    data: { tokens: Uint32Array.from({ length: rows }, (_, r) => r) },
+    record: (graph) => embed(graph, rows, new Weights(graph).matrix(['m'], [rows], cols)),
+    data: {},
     weights: { weight: { data, scale: new Uint8Array(scales.buffer) } },
-    step: { rows, position: 0 },
+    batch: { rows, tokens: Array.from({ length: rows }, (_, r) => r) },
   });
   for (const { label, outputs } of outcomes) {
     for (let r = 0; r < rows; r++) {

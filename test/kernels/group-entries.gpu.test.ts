@@ -33,7 +33,7 @@ const run = ({ rows, stepRows, k, numExperts, tileRows }: Size, experts: Uint32A
       });
     },
     data: { experts },
-    step: { rows: stepRows, position: 3 },
+    batch: { rows: stepRows },
   });
 
 function check({ label, outputs }: Outcome, size: Size, experts: Uint32Array, seed: number): void {

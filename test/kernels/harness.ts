@@ -1,37 +1,50 @@
 /**
  * @file Runs every variant of an op, in every feature tier of the adapter, on one problem. Everything that the problem
- * does not give is NaN poison: padding columns, unread cache positions, outputs.
+ * does not give is NaN poison: padding columns, unread cache positions and blocks, words of the batch's table, outputs.
  */
-import { buildSources } from '../../src/engine/program.ts';
+
 import { readBuffer } from '../../src/gpu/buffers.ts';
 import { type GpuContext, openDevice } from '../../src/gpu/device.ts';
-import type { DeviceTraits, KernelVariant, Step, StepRows, WeightPart } from '../../src/gpu/kernel.ts';
-import {
-  baseOf,
-  createGraph,
-  type Graph,
-  type Op,
-  type OpKind,
-  rowSize,
-  type Tensor,
-  tensorBytes,
-} from '../../src/graph/graph.ts';
+import type { DeviceTraits, KernelVariant, WeightPart } from '../../src/gpu/kernel.ts';
+import type { BatchLayout } from '../../src/graph/batch.ts';
+import { baseOf, createGraph, type Graph, type Op, type OpKind, type Tensor } from '../../src/graph/graph.ts';
 import type { Weight, WeightFormat } from '../../src/graph/weight.ts';
+import { buildSources } from '../../src/runtime/program/program.ts';
+
+import { seededRandom } from '../seeded-random.ts';
+import { type Batch, countsOf, drawPool, layoutOf, type Pool, tableOf } from './batch.ts';
+import {
+  type Data,
+  expectOthersUntouched,
+  isCache,
+  poisoned,
+  readCache,
+  readRows,
+  writeCache,
+  writeRows,
+} from './images.ts';
 
 export { seededRandom } from '../seeded-random.ts';
-
-type Data = Float32Array | Uint32Array;
+export { POISON } from './batch.ts';
+export { f16Bits, f16Value } from './f16.ts';
 
 export interface Problem {
   /** How weights are stored; vectors should be f32. */
   resolve?: (names: readonly string[]) => WeightFormat;
   /** Records the op under test (with its views); the last op of the graph is the one that runs. */
   record(graph: Graph): void;
-  /** Dense rows [shape[0], rowSize] by input or output role (an output role gives its state before the step). Roles without data are poison. */
+  /**
+   * Dense rows [shape[0], rowSize] by input or output role (an output role gives its state before the pass); of the sampler's tensors a
+   * row for each slot. Roles without data are poison.
+   */
   data: Readonly<Record<string, Data>>;
+  /** Of a cache, by role: for each sequence its positions from 0 on, of which the blocks' are kept. */
+  caches?: Readonly<Record<string, readonly Float32Array[]>>;
   /** By weight role: the packed sections of a matrix, or the values of a vector. */
   weights?: Readonly<Record<string, Readonly<Record<string, Uint8Array>> | Float32Array>>;
-  step: StepRows & Partial<Step>;
+  batch: Batch;
+  /** Of the table; by default it has room for somewhat more than the batch. */
+  layout?: Partial<BatchLayout>;
   /** A smaller binding limit than the device's, to see weights split into parts. */
   maxBindingBytes?: number;
   /** Run only variants with these names. */
@@ -43,11 +56,9 @@ export interface Outcome {
   label: string;
   /** Dense rows by output role: f32 and f16 as numbers, u32 as words. Poison is NaN (0x7fc00bad as a word). */
   outputs: Record<string, Data>;
+  /** Of outputs that are caches, by role: for each sequence its positions, up to the end of its last block. */
+  caches: Record<string, Float32Array[]>;
 }
-
-/** A quiet NaN that no kernel computes by itself. */
-export const POISON = 0x7fc00bad;
-const POISON_F16 = 0x7e0d;
 
 let context: Promise<GpuContext> | undefined;
 /** One device per test file, with its pipeline cache. */
@@ -93,7 +104,8 @@ export async function runVariants<K extends OpKind>(
     fitsF16: false,
     sections: [{ name: 'data', type: 'vec4<f32>', rowBytes: (cols) => Math.ceil(cols / 4) * 16 }],
   };
-  const graph = createGraph((names) => problem.resolve?.(names) ?? f32Vector);
+  const layout = layoutOf(problem.batch, problem.layout);
+  const graph = createGraph(({ names }) => problem.resolve?.(names) ?? f32Vector, layout);
   problem.record(graph);
   const op = graph.ops.at(-1)!;
   const outcomes: Outcome[] = [];
@@ -111,7 +123,7 @@ export async function runVariants<K extends OpKind>(
       const code = pipelines.map((p) => p.code).join('\n');
       if (seen.has(code)) continue;
       seen.add(code);
-      outcomes.push({ label, outputs: await runOnce(gpu, op, problem, sources, pipelines) });
+      outcomes.push({ label, ...(await runOnce(gpu, op, problem, sources, pipelines, label)) });
     }
   }
   if (outcomes.length === 0) throw new Error(`no variant of ${op.kind} takes this problem`);
@@ -121,13 +133,20 @@ export async function runVariants<K extends OpKind>(
 type Sources = ReturnType<typeof buildSources>;
 type Pipelines = Awaited<ReturnType<GpuContext['pipeline']>>[];
 
+/** How many of a tensor its buffer has. */
+function copiesOf(base: Tensor, { numBlocks }: Pool): number {
+  if (base.role?.kind === 'kv') return numBlocks;
+  return base.role?.kind === 'sampler' ? base.graph.layout.slots : 1;
+}
+
 async function runOnce(
   gpu: GpuContext,
   op: Op,
   problem: Problem,
   sources: Sources,
   pipelines: Pipelines,
-): Promise<Outcome['outputs']> {
+  label: string,
+): Promise<Omit<Outcome, 'label'>> {
   const { device, buffers } = gpu;
   const made: GPUBuffer[] = [];
   const storage = (bytes: number): GPUBuffer => {
@@ -136,28 +155,33 @@ async function runOnce(
     return buffer;
   };
   try {
-    const step = buffers.uniform('step', 16);
-    made.push(step);
-    const given: Step = { workgroups: 1024, ...problem.step };
-    const { rows, position, workgroups } = given;
-    device.queue.writeBuffer(step, 0, Uint32Array.of(rows, position, workgroups, 0));
+    const uniform = buffers.uniform('batch', 16);
+    made.push(uniform);
+    const counts = countsOf(problem.batch);
+    device.queue.writeBuffer(uniform, 0, Uint32Array.of(counts.rows, counts.sequences, counts.workgroups, 0));
     const roles = { ...op.inputs, ...op.outputs } as Record<string, Tensor | undefined>;
+    const layout = layoutOf(problem.batch, problem.layout);
+    // Where blocks lie changes nothing, so that their seed need not be told.
+    const pool = drawPool(seededRandom(freshSeed()), problem.batch, layout);
     const tensors = new Map<Tensor, GPUBuffer>();
-    const images = new Map<Tensor, Uint32Array>();
+    const images = new Map<Tensor, Uint32Array<ArrayBuffer>>();
     for (const [role, tensor] of Object.entries(roles)) {
       if (!tensor) continue;
       const base = baseOf(tensor);
       let image = images.get(base);
       if (!image) {
-        image = poisoned(base);
+        image = poisoned(base, copiesOf(base, pool));
+        if (base.name === 'batch') image.set(tableOf(problem.batch, layout, pool));
         images.set(base, image);
       }
       const data = problem.data[role];
-      if (data) writeRows(image, tensor, data);
+      const cached = problem.caches?.[role];
+      if (isCache(tensor) && cached) writeCache(image, tensor, pool, cached);
+      else if (data) writeRows(image, tensor, data);
     }
     for (const [base, image] of images) {
       const buffer = storage(image.byteLength);
-      device.queue.writeBuffer(buffer, 0, image as Uint32Array<ArrayBuffer>);
+      device.queue.writeBuffer(buffer, 0, image);
       tensors.set(base, buffer);
     }
     const weightBuffer = weightUploader(op, problem, storage, device);
@@ -173,11 +197,11 @@ async function runOnce(
       });
       const bindGroup = device.createBindGroup({
         layout,
-        entries: [{ binding: 0, resource: { buffer: step } }, ...entries],
+        entries: [{ binding: 0, resource: { buffer: uniform } }, ...entries],
       });
       pass.setPipeline(pipeline);
       pass.setBindGroup(0, bindGroup);
-      if (typeof source.grid === 'function') pass.dispatchWorkgroups(...source.grid(given));
+      if (typeof source.grid === 'function') pass.dispatchWorkgroups(...source.grid(counts));
       else pass.dispatchWorkgroupsIndirect(tensors.get(baseOf(source.grid))!, 0);
     });
     pass.end();
@@ -185,11 +209,19 @@ async function runOnce(
     const error = await device.popErrorScope();
     if (error) throw new Error(`${op.kind}: ${error.message}`);
     const outputs: Outcome['outputs'] = {};
-    for (const [role, tensor] of Object.entries(op.outputs as Record<string, Tensor>)) {
-      const words = new Uint32Array(await readBuffer(buffers, tensors.get(baseOf(tensor))!));
-      outputs[role] = readRows(words, tensor);
+    const caches: Outcome['caches'] = {};
+    for (const [role, tensor] of Object.entries(op.outputs as Record<string, Tensor | undefined>)) {
+      if (!tensor) continue;
+      const base = baseOf(tensor);
+      const words = new Uint32Array(await readBuffer(buffers, tensors.get(base)!));
+      if (isCache(tensor)) {
+        expectOthersUntouched(images.get(base)!, words, tensor, pool, label);
+        caches[role] = readCache(words, tensor, pool);
+      } else {
+        outputs[role] = readRows(words, tensor, tensor.shape[0]! * copiesOf(base, pool));
+      }
     }
-    return outputs;
+    return { outputs, caches };
   } finally {
     made.forEach((b) => {
       buffers.destroy(b);
@@ -223,74 +255,6 @@ function weightUploader(op: Op, problem: Problem, storage: (bytes: number) => GP
     cache.set(key, buffer);
     return buffer;
   };
-}
-
-function poisoned(base: Tensor): Uint32Array {
-  const words = new Uint32Array(Math.max(4, Math.ceil(tensorBytes(base) / 16) * 4));
-  return words.fill(base.dtype === 'f16' ? POISON_F16 | (POISON_F16 << 16) : POISON);
-}
-
-function writeRows(image: Uint32Array, t: Tensor, data: Data): void {
-  const cols = rowSize(t);
-  const floats = new Float32Array(image.buffer);
-  const halves = new Uint16Array(image.buffer);
-  for (let r = 0; r * cols < data.length; r++) {
-    for (let c = 0; c < cols; c++) {
-      const at = t.offset + r * t.rowStride + c;
-      const value = data[r * cols + c]!;
-      if (t.dtype === 'u32') image[at] = value;
-      // A word write keeps the bits of a NaN given as data.
-      else if (t.dtype === 'f32') floats[at] = value;
-      else halves[at] = f16Bits(value);
-    }
-  }
-}
-
-function readRows(words: Uint32Array, t: Tensor): Data {
-  const [rows, cols] = [t.shape[0]!, rowSize(t)];
-  const floats = new Float32Array(words.buffer);
-  const halves = new Uint16Array(words.buffer);
-  const out = t.dtype === 'u32' ? new Uint32Array(rows * cols) : new Float32Array(rows * cols);
-  for (let r = 0; r < rows; r++) {
-    for (let c = 0; c < cols; c++) {
-      const at = t.offset + r * t.rowStride + c;
-      out[r * cols + c] =
-        t.dtype === 'u32' ? words[at]! : t.dtype === 'f32' ? floats[at]! : f16Value(halves[at]!);
-    }
-  }
-  return out;
-}
-
-const f32Scratch = new Float32Array(1);
-const bitsScratch = new Uint32Array(f32Scratch.buffer);
-
-/** float32 -> float16 bits, round to nearest even. */
-export function f16Bits(value: number): number {
-  f32Scratch[0] = value;
-  const x = bitsScratch[0]!;
-  const sign = (x >>> 16) & 0x8000;
-  if (Number.isNaN(value)) return sign | 0x7e00;
-  const magnitude = Math.abs(f32Scratch[0]!);
-  if (magnitude >= 65520) return sign | 0x7c00;
-  if (magnitude < 2 ** -14) return sign | roundEven(magnitude * 2 ** 24);
-  const exponent = ((x >>> 23) & 0xff) - 127;
-  const mantissa = roundEven((magnitude / 2 ** exponent - 1) * 1024);
-  return sign | (((exponent + 15) << 10) + mantissa);
-}
-
-function roundEven(x: number): number {
-  const floor = Math.floor(x);
-  const rest = x - floor;
-  return rest > 0.5 || (rest === 0.5 && floor % 2 === 1) ? floor + 1 : floor;
-}
-
-/** float16 bits -> number. */
-export function f16Value(bits: number): number {
-  const sign = bits & 0x8000 ? -1 : 1;
-  const exponent = (bits >>> 10) & 31;
-  const mantissa = bits & 1023;
-  if (exponent === 31) return mantissa ? Number.NaN : sign * Number.POSITIVE_INFINITY;
-  return exponent === 0 ? sign * mantissa * 2 ** -24 : sign * (1 + mantissa / 1024) * 2 ** (exponent - 15);
 }
 
 /** Normally distributed values. */

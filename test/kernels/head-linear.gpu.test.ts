@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { headLinear as variants } from '../../kernels/latent/head-linear.ts';
 import { createGraph, createTensor, viewColumns } from '../../src/graph/graph.ts';
+import { FEW_ROWS } from '../../src/graph/op-list.ts';
 import { Weights } from '../../src/graph/weight.ts';
 import { formats } from '../../src/weights/formats.ts';
 import { packers } from '../reference/formats.ts';
@@ -10,7 +11,7 @@ import { freshSeed, leastDevice, randomNormal, runVariants, seededRandom } from 
 
 interface Case {
   rows: number;
-  /** Rows of the step; all when left out. */
+  /** Rows of the batch; all when left out. */
   stepRows?: number;
   heads: number;
   cols: number;
@@ -57,7 +58,7 @@ async function check(format: keyof typeof formats, c: Case, only: string[]): Pro
     },
     data: { x },
     weights: { weight: packed.sections },
-    step: { rows: stepRows, position: 0 },
+    batch: { rows: stepRows },
     ...(c.partHeads && { maxBindingBytes: c.partHeads * unitRows * rowBytes }),
     only,
   });
@@ -81,8 +82,8 @@ describe.for(Object.keys(formats) as (keyof typeof formats)[])('headLinear over 
 });
 
 describe('headLinear', () => {
-  it('multiplies up to 8 rows, from columns of wider rows', async () => {
-    const c = { rows: 8, heads: 5, cols: 136, unitRows: 24, firstRow: 12, n: 12 };
+  it('multiplies up to 16 rows, from columns of wider rows', async () => {
+    const c = { rows: 15, stepRows: 13, heads: 5, cols: 136, unitRows: 24, firstRow: 12, n: 12 };
     await check('bf16', { ...c, viewAt: 8 }, few);
   });
 
@@ -112,7 +113,7 @@ describe('headLinear', () => {
   });
 
   it('has a kernel for any number of rows', () => {
-    for (const rows of [1, 8, 9, 256]) {
+    for (const rows of [1, FEW_ROWS, FEW_ROWS + 1, 256]) {
       const graph = createGraph(() => formats.bf16);
       const wide = createTensor(graph, [rows, 4 * 64]);
       const weight = new Weights(graph).matrix(['m'], [4 * 32], 64, { unitRows: 32 });
@@ -125,7 +126,7 @@ describe('headLinear', () => {
         outputs: { out: createTensor(graph, [rows, 4 * 16]) },
       } as const;
       expect(
-        variants.find((v) => v.when(op, leastDevice))?.name.startsWith(rows > 8 ? 'tile' : 'matvec'),
+        variants.find((v) => v.when(op, leastDevice))?.name.startsWith(rows > FEW_ROWS ? 'tile' : 'matvec'),
         `${rows} rows`,
       ).toBe(true);
     }

@@ -3,16 +3,22 @@ import { describe, expect, test } from 'vitest';
 import { appendKv } from '../../kernels/heads/append-kv.ts';
 import { prepareHeads } from '../../kernels/heads/prepare-heads.ts';
 import { rope } from '../../kernels/heads/rope.ts';
-import { createTensor, type Graph, record, type Tensor } from '../../src/graph/graph.ts';
-import { kvCache, appendKv as recordAppendKv } from '../../src/graph/ops/cache.ts';
+import {
+  batchTensor,
+  createTensor,
+  type Graph,
+  record,
+  rotaryTables,
+  type Tensor,
+} from '../../src/graph/graph.ts';
+import { type KvFormat, kvCache, appendKv as recordAppendKv } from '../../src/graph/ops/cache.ts';
 import { type RopePairing, rope as recordRope, splitHeads } from '../../src/graph/ops/heads.ts';
 import { readRope, ropeAngles } from '../../src/graph/rope.ts';
 import { Weights } from '../../src/graph/weight.ts';
+import { throughInt8 } from '../reference/kv-cache.ts';
 import { prepareHeads as prepareHeadsTwin } from '../reference/prepare-heads.ts';
 import { rope as ropeTwin } from '../reference/rope.ts';
 import { f16Bits, f16Value, freshSeed, randomNormal, runVariants, seededRandom } from './harness.ts';
-
-const CAPACITY = 40;
 
 interface HeadShape {
   heads: number;
@@ -32,10 +38,10 @@ const shapes: HeadShape[] = [
   { heads: 2, kvHeads: 1, headDim: 256, rotated: 256, pairing: 'interleaved' },
 ];
 
-/** Recorded rows, rows of the step, position. */
-const steps = [
-  { recorded: 1, rows: 1, position: 31 },
-  { recorded: 13, rows: 9, position: 0 },
+/** Recorded rows, rows of the batch, position. */
+const batches = [
+  { recorded: 1, rows: 1, position: 131 },
+  { recorded: 13, rows: 9, position: 60 },
 ];
 
 const anglesOf = (rotated: number, position: number, rows: number): Float32Array =>
@@ -72,12 +78,17 @@ function expectHeads(
 const F32 = 2e-6;
 /** Rounding to float16, in either direction. */
 const F16 = 2 ** -10;
+/** Rounding to int8, relative to the largest value of a head. */
+const HALF_STEP = 0.5001 / 127;
+/** Between two roundings of numbers that differ by a rounding of float32. */
+const ONE_STEP = 1.0001 / 127;
+const errorOf: Record<KvFormat, number> = { f32: F32, f16: F16, int8: HALF_STEP };
 
 describe.each(shapes)('$heads and $kvHeads heads of $headDim, $rotated $pairing', (shape) => {
   const { heads, kvHeads, headDim, rotated, pairing } = shape;
   const half = rotated / 2;
 
-  test.each(steps)('rope rotates $rows of $recorded rows', async ({ recorded, rows, position }) => {
+  test.each(batches)('rope rotates $rows of $recorded rows', async ({ recorded, rows, position }) => {
     const seed = freshSeed();
     const random = seededRandom(seed);
     const x = randomNormal(random, rows * heads * headDim);
@@ -86,10 +97,11 @@ describe.each(shapes)('$heads and $kvHeads heads of $headDim, $rotated $pairing'
       record(graph) {
         const wide = createTensor(graph, [recorded, (heads + 1) * headDim]);
         const [, view] = splitHeads(wide, [1, heads], headDim);
-        recordRope(view!, createTensor(graph, [recorded, rotated]), pairing);
+        recordRope(view!, rotaryTables(graph, recorded), pairing);
       },
       data: { x, angles },
-      step: { rows, position },
+      batch: { rows, position },
+      layout: { rotated },
     });
     const twin = ropeTwin(x, angles, { rows, heads, headDim, half }, pairing);
     for (const { label, outputs } of outcomes) {
@@ -98,9 +110,11 @@ describe.each(shapes)('$heads and $kvHeads heads of $headDim, $rotated $pairing'
   });
 
   test.each([
-    { ...steps[0]!, dtype: 'f16', norms: true },
-    { ...steps[1]!, dtype: 'f16', norms: true },
-    { ...steps[1]!, dtype: 'f32', norms: false },
+    { ...batches[0]!, dtype: 'f16', norms: true },
+    { ...batches[1]!, dtype: 'f16', norms: true },
+    { ...batches[1]!, dtype: 'f32', norms: false },
+    // Of heads that are no multiple of 16 there are no caches in int8.
+    ...(headDim % 16 === 0 ? [{ ...batches[1]!, dtype: 'int8' as const, norms: true }] : []),
   ] as const)('heads are prepared: $rows of $recorded rows, $dtype cache, norms $norms', async (c) => {
     const seed = freshSeed();
     const random = seededRandom(seed);
@@ -114,7 +128,8 @@ describe.each(shapes)('$heads and $kvHeads heads of $headDim, $rotated $pairing'
       record: (graph) => recordPrepareHeads(graph, shape, recorded, dtype, c.norms),
       data: { q, k, v, angles },
       weights: { qNorm, kNorm },
-      step: { rows, position },
+      batch: { rows, position },
+      layout: { rotated },
     });
     const eps = 1e-6;
     const head = { rows, headDim, half };
@@ -122,16 +137,16 @@ describe.each(shapes)('$heads and $kvHeads heads of $headDim, $rotated $pairing'
     const qTwin = prepareHeadsTwin(q, angles, { ...head, heads }, pairing, norm(qNorm));
     const kTwin = prepareHeadsTwin(k, angles, { ...head, heads: kvHeads }, pairing, norm(kNorm));
     const begin = position * kvHeads * headDim;
-    for (const { label, outputs } of outcomes) {
+    for (const { label, outputs, caches } of outcomes) {
       const where = `${label} seed ${seed}`;
       expectHeads(outputs.out!, qTwin, headDim, 0, F32, `${where} q`);
-      expectHeads(outputs.keys!, kTwin, headDim, begin, dtype === 'f16' ? F16 : F32, `${where} keys`);
+      expectHeads(caches.keys![0]!, kTwin, headDim, begin, errorOf[dtype], `${where} keys`);
       expectHeads(
-        outputs.values!,
+        caches.values![0]!,
         Array.from(v),
         headDim,
         begin,
-        dtype === 'f16' ? F16 : 0,
+        dtype === 'f32' ? 0 : errorOf[dtype],
         `${where} values`,
       );
     }
@@ -140,48 +155,83 @@ describe.each(shapes)('$heads and $kvHeads heads of $headDim, $rotated $pairing'
 
 function recordPrepareHeads(
   graph: Graph,
-  { heads, kvHeads, headDim, rotated, pairing }: HeadShape,
+  { heads, kvHeads, headDim, pairing }: HeadShape,
   rows: number,
-  dtype: 'f32' | 'f16',
+  format: KvFormat,
   hasNorms: boolean,
 ): void {
   const qkv = createTensor(graph, [rows, (heads + 2 * kvHeads) * headDim]);
   const [q, k, v] = splitHeads(qkv, [heads, kvHeads, kvHeads], headDim) as [Tensor, Tensor, Tensor];
-  const cache = kvCache(graph, 0, CAPACITY, kvHeads, headDim, dtype);
+  const cache = kvCache(graph, 0, { kvHeads, headDim, format });
   const w = new Weights(graph);
   record(graph, {
     kind: 'prepareHeads',
     scope: 'layer',
-    inputs: { q, k, v, angles: createTensor(graph, [rows, rotated]) },
+    inputs: { q, k, v, angles: rotaryTables(graph, rows), batch: batchTensor(graph) },
     weights: hasNorms
       ? { qNorm: w.vector(['q_norm.weight'], [headDim]), kNorm: w.vector(['k_norm.weight'], [headDim]) }
       : {},
     attrs: { eps: 1e-6, pairing },
-    outputs: { out: createTensor(graph, [rows, heads, headDim]), ...cache },
+    outputs: { out: createTensor(graph, [rows, heads, headDim]), keys: cache.keys, values: cache.values },
   });
 }
 
 describe('appendKv', () => {
-  const append = async (k: Float32Array, v: Float32Array, rows: number, dtype: 'f32' | 'f16') =>
+  const append = async (k: Float32Array, v: Float32Array, rows: number, format: KvFormat) =>
     runVariants(appendKv, {
       record(graph) {
-        const qkv = createTensor(graph, [13, 5 * 20]);
-        const [, kView, vView] = splitHeads(qkv, [1, 2, 2], 20);
-        recordAppendKv(kvCache(graph, 0, CAPACITY, 2, 20, dtype), kView!, vView!);
+        const qkv = createTensor(graph, [13, 5 * 32]);
+        const [, kView, vView] = splitHeads(qkv, [1, 2, 2], 32);
+        recordAppendKv(kvCache(graph, 0, { kvHeads: 2, headDim: 32, format }), kView!, vView!);
       },
       data: { k, v },
-      step: { rows, position: 7 },
+      batch: { rows, position: 7 },
     });
 
-  test.each(['f32', 'f16'] as const)('writes rows to the step position of an %s cache', async (dtype) => {
+  test.each(['f32', 'f16'] as const)('writes rows to their positions in an %s cache', async (dtype) => {
     const seed = freshSeed();
     const random = seededRandom(seed);
-    const [k, v] = [randomNormal(random, 11 * 40), randomNormal(random, 11 * 40)];
-    for (const { label, outputs } of await append(k, v, 11, dtype)) {
+    const [k, v] = [randomNormal(random, 11 * 64), randomNormal(random, 11 * 64)];
+    for (const { label, caches } of await append(k, v, 11, dtype)) {
       const relative = dtype === 'f16' ? F16 : 0;
       const where = `${label} seed ${seed}`;
-      expectHeads(outputs.keys!, Array.from(k), 20, 7 * 40, relative, `${where} keys`);
-      expectHeads(outputs.values!, Array.from(v), 20, 7 * 40, relative, `${where} values`);
+      expectHeads(caches.keys![0]!, Array.from(k), 32, 7 * 64, relative, `${where} keys`);
+      expectHeads(caches.values![0]!, Array.from(v), 32, 7 * 64, relative, `${where} values`);
+    }
+  });
+
+  test('writes a scale of each head and position, and values in 1/127 of it, to an int8 cache', async () => {
+    const seed = freshSeed();
+    const random = seededRandom(seed);
+    const [k, v] = [randomNormal(random, 11 * 64), randomNormal(random, 11 * 64, 300)];
+    // A head of nothing but zeros.
+    k.fill(0, 96, 128);
+    for (const { label, caches } of await append(k, v, 11, 'int8')) {
+      const where = `${label} seed ${seed}`;
+      expectHeads(caches.keys![0]!, Array.from(k), 32, 7 * 64, HALF_STEP, `${where} keys`);
+      expectHeads(caches.values![0]!, Array.from(v), 32, 7 * 64, HALF_STEP, `${where} values`);
+      expectHeads(caches.keys![0]!, Array.from(throughInt8(k, 32)), 32, 7 * 64, ONE_STEP, `${where} keys`);
+      for (let begin = 0; begin < 11 * 64; begin += 32) {
+        const largest = (x: Float32Array): number => Math.max(...x.subarray(begin, begin + 32).map(Math.abs));
+        const found = caches.keys![0]!.subarray(7 * 64);
+        expect(largest(found), `${where}: the largest value is exact`).toBe(largest(k));
+      }
+    }
+  });
+
+  test('NaN and infinity show in every value of their head of an int8 cache, and in no other', async () => {
+    for (const bad of [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]) {
+      const k = new Float32Array(2 * 64).map((_, i) => i - 7);
+      k[100] = bad;
+      for (const { label, caches } of await append(k, k, 2, 'int8')) {
+        for (const cache of [caches.keys![0]!, caches.values![0]!]) {
+          for (let i = 0; i < 128; i++) {
+            const found = cache[7 * 64 + i]!;
+            const isBad = i >= 96;
+            expect(Number.isFinite(found), `${label}: ${bad} at 100, ${found} at ${i}`).toBe(!isBad);
+          }
+        }
+      }
     }
   });
 
@@ -203,11 +253,11 @@ describe('appendKv', () => {
       2 ** -14,
       0,
     ];
-    const k = new Float32Array(40).map((_, i) => special[i % special.length]!);
-    for (const { label, outputs } of await append(k, k, 1, 'f16')) {
-      for (const cache of [outputs.keys!, outputs.values!]) {
+    const k = new Float32Array(64).map((_, i) => special[i % special.length]!);
+    for (const { label, caches } of await append(k, k, 1, 'f16')) {
+      for (const cache of [caches.keys![0]!, caches.values![0]!]) {
         k.forEach((value, i) => {
-          const found = cache[7 * 40 + i];
+          const found = cache[7 * 64 + i];
           // 65519 lies between the largest float16 and infinity: a driver may round it either way.
           if (value === 65519) expect([65504, 65536, Number.POSITIVE_INFINITY], label).toContain(found);
           else expect(found, `${label}: ${value}`).toBe(f16Value(f16Bits(value)));

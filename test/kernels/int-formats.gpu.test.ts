@@ -1,7 +1,6 @@
 /** Every layout of integer weights, as its fragment gives it to a kernel. */
 import { expect, it } from 'vitest';
 import { embed as variants } from '../../kernels/embed/embed.ts';
-import { createTensor } from '../../src/graph/graph.ts';
 import { embed } from '../../src/graph/ops/embed.ts';
 import { Weights } from '../../src/graph/weight.ts';
 import { type IntLayout, intFormat } from '../../src/weights/int-format.ts';
@@ -30,11 +29,10 @@ it.for(layouts.map((layout): [string, IntLayout] => [intFormat(layout).name, lay
       expect(packed.sections[name]!.length, `${name} of ${cols} columns`).toBe(rows * rowBytes(cols));
     const outcomes = await runVariants(variants, {
       resolve: () => format,
-      record: (graph) =>
-        embed(createTensor(graph, [rows], { dtype: 'u32' }), new Weights(graph).matrix(['m'], [rows], cols)),
-      data: { tokens: Uint32Array.from({ length: rows }, (_, r) => r) },
+      record: (graph) => embed(graph, rows, new Weights(graph).matrix(['m'], [rows], cols)),
+      data: {},
       weights: { weight: packed.sections },
-      step: { rows, position: 0 },
+      batch: { rows, tokens: Array.from({ length: rows }, (_, r) => r) },
     });
     for (const { label, outputs } of outcomes) {
       packed.values.forEach((wanted, i) => {

@@ -1,5 +1,6 @@
 import { describe, expect, inject, it } from 'vitest';
 import { linear as variants } from '../../kernels/linear/linear.ts';
+import { type Activation, activate } from '../../src/graph/activation.ts';
 import { createGraph, createTensor, type Tensor, viewColumns } from '../../src/graph/graph.ts';
 import { FEW_ROWS } from '../../src/graph/op-list.ts';
 import type { LinearOp } from '../../src/graph/ops/linear.ts';
@@ -12,13 +13,13 @@ import { freshSeed, leastDevice, type Outcome, randomNormal, runVariants, seeded
 
 interface Case {
   rows: number;
-  /** Rows of the step; all when left out. */
+  /** Rows of the batch; all when left out. */
   stepRows?: number;
   cols: number;
   weightRows: number;
   bias?: boolean;
   norm?: boolean;
-  swiglu?: boolean;
+  gate?: Activation;
   residual?: boolean;
   /** x is a view of the columns from here on of wider rows. */
   viewAt?: number;
@@ -27,7 +28,7 @@ interface Case {
 
 /**
  * Each of the cols products rounds once and so does each partial sum; sums over lanes keep their chains short, so that a
- * few units of float32 (6e-8) of the sum of magnitudes cover them. exp of swiglu and inverseSqrt of the norm add a few more.
+ * few units of float32 (6e-8) of the sum of magnitudes cover them. exp of the gate and inverseSqrt of the norm add a few more.
  */
 const TOLERANCE = 2e-6;
 
@@ -35,7 +36,7 @@ async function check(format: keyof typeof formats, c: Case, only?: string[]): Pr
   const seed = freshSeed();
   const random = seededRandom(seed);
   const stepRows = c.stepRows ?? c.rows;
-  const outputs = c.swiglu ? c.weightRows / 2 : c.weightRows;
+  const outputs = c.gate ? c.weightRows / 2 : c.weightRows;
   const eps = 1e-5;
   const packed = packers[format]!(randomNormal(random, c.weightRows * c.cols, 0.5), c.weightRows, c.cols);
   const x = randomNormal(random, stepRows * c.cols);
@@ -63,14 +64,14 @@ async function check(format: keyof typeof formats, c: Case, only?: string[]): Pr
           bias: bias && w.vector(['bias'], [c.weightRows]),
           norm: norm && w.vector(['norm'], [c.cols]),
         },
-        attrs: { eps, activation: c.swiglu ? 'swiglu' : 'none' },
+        attrs: { eps, gate: c.gate },
         outputs: { out: tensor(outputs) },
       };
       graph.ops.push(op);
     },
     data: { x, ...(residual && { residual }) },
     weights: { weight: packed.sections, ...(bias && { bias }), ...(norm && { norm }) },
-    step: { rows: stepRows, position: 0 },
+    batch: { rows: stepRows },
     maxBindingBytes: c.maxBindingBytes,
     only,
   });
@@ -83,7 +84,7 @@ async function check(format: keyof typeof formats, c: Case, only?: string[]): Pr
     bias,
     norm,
     eps,
-    isSwiglu: c.swiglu,
+    gate: c.gate,
     residual,
   });
   for (const outcome of outcomes) {
@@ -101,7 +102,7 @@ const many = ['tile-small-f16', 'tile-small'];
 
 describe.for(Object.keys(formats) as (keyof typeof formats)[])('linear over %s weights', (format) => {
   it('multiplies few rows, with all that can be folded in and padding behind every row', async () => {
-    const folded = { bias: true, norm: true, swiglu: true, residual: true };
+    const folded = { bias: true, norm: true, gate: 'silu', residual: true } as const;
     await check(format, { rows: 2, cols: 41, weightRows: 22, ...folded }, few);
   });
 
@@ -112,13 +113,18 @@ describe.for(Object.keys(formats) as (keyof typeof formats)[])('linear over %s w
 
 describe('linear', () => {
   it('multiplies one long row', async () => {
-    await check('bf16', { rows: 1, cols: 1032, weightRows: 66, norm: true, swiglu: true }, few);
+    await check('bf16', { rows: 1, cols: 1032, weightRows: 66, norm: true, gate: 'silu' }, few);
   });
 
-  it('multiplies up to 8 rows of any shape', async () => {
+  it.each(Object.keys(activate) as Activation[])('multiplies by neighbours behind %s', async (gate) => {
+    await check('bf16', { rows: 2, cols: 40, weightRows: 70, gate, norm: true }, few);
+    await check('bf16', { rows: 9, cols: 40, weightRows: 70, gate, bias: true }, ['tile-small']);
+  });
+
+  it('multiplies up to 16 rows of any shape', async () => {
     const random = seededRandom(freshSeed());
     const upTo = (n: number): number => 1 + Math.floor(random() * n);
-    const rows = 4 + upTo(4);
+    const rows = 4 + upTo(12);
     await check(
       'f32',
       { rows, stepRows: upTo(rows), cols: upTo(300), weightRows: upTo(40), norm: true },
@@ -127,8 +133,14 @@ describe('linear', () => {
   });
 
   it('multiplies few rows in every shape of a workgroup', async () => {
-    const folded = { bias: true, norm: true, swiglu: true, residual: true };
+    const folded = { bias: true, norm: true, gate: 'silu', residual: true } as const;
     await check('f32', { rows: 3, stepRows: 2, cols: 333, weightRows: 90, ...folded }, shaped);
+  });
+
+  it('multiplies as many rows as are few, in turns, in every shape of a workgroup', async () => {
+    const folded = { bias: true, norm: true, swiglu: true, residual: true };
+    await check('bf16', { rows: 16, stepRows: 15, cols: 77, weightRows: 90, ...folded }, [...few, ...shaped]);
+    await check('int4', { rows: 9, cols: 77, weightRows: 39 }, [...few, ...shaped]);
   });
 
   it('multiplies one row in every shape of a workgroup', async () => {
@@ -145,7 +157,7 @@ describe('linear', () => {
   });
 
   it('multiplies many rows, with all that can be folded in', async () => {
-    const folded = { bias: true, swiglu: true, residual: true };
+    const folded = { bias: true, gate: 'silu', residual: true } as const;
     await check('f32', { rows: 33, cols: 32, weightRows: 70, ...folded }, many);
   });
 
@@ -157,7 +169,7 @@ describe('linear', () => {
 
   it('joins the parts of a weight that is larger than a binding', async () => {
     const rowBytes = formats.bf16.sections[0]!.rowBytes(40);
-    const small = { rows: 3, cols: 40, weightRows: 14, bias: true, swiglu: true };
+    const small = { rows: 3, cols: 40, weightRows: 14, bias: true, gate: 'silu' } as const;
     await check('bf16', { ...small, maxBindingBytes: 8 * rowBytes }, ['matvec']);
     const large = { rows: 33, cols: 40, weightRows: 300, residual: true };
     await check('bf16', { ...large, maxBindingBytes: 290 * rowBytes }, ['tile-small']);
@@ -183,7 +195,7 @@ describe('linear', () => {
         scope: 'test',
         inputs: { x },
         weights: { weight: w.matrix(['m'], [64], 64), norm },
-        attrs: { eps: 0, activation: 'none' },
+        attrs: { eps: 0, gate: undefined },
         outputs: { out: createTensor(graph, [rows, 64]) },
       };
       expect(
@@ -194,7 +206,7 @@ describe('linear', () => {
   });
 
   it('shows a NaN of x in every output of its row and in no other', async () => {
-    for (const rows of [2, 9]) {
+    for (const rows of [2, 9, FEW_ROWS + 1]) {
       const outcomes = await runVariants(variants, {
         resolve: () => formats.f32,
         record(graph) {
@@ -204,13 +216,13 @@ describe('linear', () => {
             scope: 'test',
             inputs: { x: createTensor(graph, [rows, 8]) },
             weights: { weight: new Weights(graph).matrix(['m'], [8], 8) },
-            attrs: { eps: 0, activation: 'swiglu' },
+            attrs: { eps: 0, gate: 'silu' },
             outputs: { out },
           });
         },
         data: { x: new Float32Array(rows * 8).fill(1).fill(Number.NaN, 8, 9) },
         weights: { weight: packers.f32!(new Float32Array(64).fill(1), 8, 8).sections },
-        step: { rows, position: 0 },
+        batch: { rows },
         only: rows > FEW_ROWS ? many : few,
       });
       for (const { label, outputs } of outcomes) {

@@ -2,9 +2,10 @@
 import { describe, expect, test } from 'vitest';
 import { attend } from '../../kernels/attention/attend.ts';
 import { prepareLatent } from '../../kernels/latent/prepare-latent.ts';
-import type { StepRows } from '../../src/gpu/kernel.ts';
-import { createTensor, type Graph, sessionTensor, viewColumns } from '../../src/graph/graph.ts';
+import { BLOCK_LENGTH } from '../../src/graph/batch.ts';
+import { createTensor, type Graph, rotaryTables, sessionTensor, viewColumns } from '../../src/graph/graph.ts';
 import { attend as recordAttend } from '../../src/graph/ops/attention.ts';
+import { type KvFormat, kvRole } from '../../src/graph/ops/cache.ts';
 import { prepareLatent as recordPrepareLatent } from '../../src/graph/ops/latent.ts';
 import { readRope, ropeAngles } from '../../src/graph/rope.ts';
 import { Weights } from '../../src/graph/weight.ts';
@@ -18,18 +19,28 @@ import {
 } from '../reference/prepare-latent.ts';
 import { freshSeed, type Outcome, randomNormal, runVariants, seededRandom } from './harness.ts';
 
-const CAPACITY = 80;
 const EPS = 1e-6;
 
 interface Sizes extends Omit<LatentShape, 'rows' | 'eps'> {
   format: keyof typeof formats;
-  dtype: 'f16' | 'f32';
+  dtype: KvFormat;
   /** q and latent are columns of one projection. */
   fused: boolean;
 }
 
 /** The last has the head sizes of DeepSeek-V3. */
 const shapes: Sizes[] = [
+  {
+    heads: 2,
+    nope: 20,
+    rope: 16,
+    v: 4,
+    rank: 48,
+    pairing: 'half',
+    format: 'f32',
+    dtype: 'int8',
+    fused: true,
+  },
   { heads: 3, nope: 16, rope: 8, v: 12, rank: 24, pairing: 'half', format: 'f32', dtype: 'f32', fused: true },
   {
     heads: 2,
@@ -69,14 +80,17 @@ const shapes: Sizes[] = [
 interface Problem {
   sizes: Sizes;
   shape: LatentShape;
-  step: StepRows;
+  batch: { rows: number; position: number };
   recorded: number;
   inputs: LatentInputs & Record<'q' | 'latent' | 'angles' | 'norm', Float32Array>;
   packed: Readonly<Record<string, Uint8Array>>;
   seed: number;
 }
 
-function problemOf(sizes: Sizes, { rows, position, recorded }: StepRows & { recorded: number }): Problem {
+function problemOf(
+  sizes: Sizes,
+  { rows, position, recorded }: Problem['batch'] & { recorded: number },
+): Problem {
   const { heads, nope, rope, v, rank } = sizes;
   const seed = freshSeed();
   const random = seededRandom(seed);
@@ -85,7 +99,7 @@ function problemOf(sizes: Sizes, { rows, position, recorded }: StepRows & { reco
   return {
     sizes,
     shape: { ...sizes, rows, eps: EPS },
-    step: { rows, position },
+    batch: { rows, position },
     recorded,
     inputs: {
       q: randomNormal(random, rows * heads * (nope + rope)),
@@ -109,12 +123,12 @@ function recordProblem(graph: Graph, { sizes, recorded }: Problem): void {
     : createTensor(graph, [recorded, rank + rope]);
   const w = new Weights(graph);
   recordPrepareLatent(
-    { q: viewColumns(wide, 0, [heads, headDim]), latent, angles: createTensor(graph, [recorded, rope]) },
+    { q: viewColumns(wide, 0, [heads, headDim]), latent, angles: rotaryTables(graph, recorded) },
     {
       norm: w.vector(['kv_a_layernorm.weight'], [rank]),
       weight: w.matrix(['kv_b_proj'], [heads * (nope + v)], rank, { unitRows: nope + v }),
     },
-    { layer: 0, capacity: CAPACITY, dtype: sizes.dtype, eps: EPS, pairing: sizes.pairing },
+    { layer: 0, format: sizes.dtype, eps: EPS, pairing: sizes.pairing },
   );
 }
 
@@ -124,8 +138,9 @@ const run = (p: Problem, maxBindingBytes?: number): Promise<Outcome[]> => {
     resolve: (names) => (names[0]!.includes('norm') ? formats.f32 : formats[p.sizes.format]),
     record: (graph) => recordProblem(graph, p),
     data: { q, latent, angles },
+    layout: { rotated: p.sizes.rope },
     weights: { norm, weight: p.packed },
-    step: p.step,
+    batch: p.batch,
     ...(maxBindingBytes !== undefined && { maxBindingBytes }),
   });
 };
@@ -155,20 +170,26 @@ function expectValues(
   expect(wrong.slice(0, 8), `${label}: ${wrong.length} wrong`).toEqual([]);
 }
 
-function expectLatent({ sizes, shape, step, inputs, seed }: Problem, outcomes: readonly Outcome[]): void {
+function expectLatent({ sizes, shape, batch, inputs, seed }: Problem, outcomes: readonly Outcome[]): void {
   const twin = prepareLatentTwin(inputs, shape);
   const width = sizes.rank + sizes.rope;
-  const cacheError = sizes.dtype === 'f16' ? F16 : F32;
+  const cacheError = { f16: F16, f32: F32, int8: F32 }[sizes.dtype];
+  // Half a step of the row's scale.
+  const step = (i: number): number => {
+    if (sizes.dtype !== 'int8') return 0;
+    const row = twin.cache.slice(i - (i % width), i - (i % width) + width);
+    return (0.5001 / 127) * Math.max(...row.map(Math.abs));
+  };
   // A rotated value is off by roundings of the larger of its pair.
   const ofPair = (i: number): number => (i % width < sizes.rank ? 0 : 4 * 3 * F32);
-  for (const { label, outputs } of outcomes) {
+  for (const { label, outputs, caches } of outcomes) {
     const where = `${label} seed ${seed}`;
     expectValues(outputs.out!, 0, twin.out, (i) => F32 * twin.magnitude[i]!, `${where} out`);
     expectValues(
-      outputs.cache!,
-      step.position * width,
+      caches.cache![0]!,
+      batch.position * width,
       twin.cache,
-      (i) => cacheError * Math.abs(twin.cache[i]!) + ofPair(i) + 2 ** -24,
+      (i) => cacheError * Math.abs(twin.cache[i]!) + ofPair(i) + step(i) + 2 ** -24,
       `${where} cache`,
     );
   }
@@ -180,24 +201,25 @@ describe.each(shapes)(
     test.each([
       ...(sizes.rank === 512 ? [{ recorded: 1, rows: 1, position: 31 }] : []),
       { recorded: 7, rows: 5, position: 0 },
+      { recorded: 16, rows: 13, position: 60 },
       { recorded: 70, rows: 67, position: 9 },
-    ])('$rows of $recorded rows at position $position', async (step) => {
-      const p = problemOf(sizes, step);
+    ])('$rows of $recorded rows at position $position', async (batch) => {
+      const p = problemOf(sizes, batch);
       expectLatent(p, await run(p));
     });
   },
 );
 
 test('a weight in parts of whole heads gives the same', async () => {
-  const p = problemOf(shapes[0]!, { recorded: 9, rows: 9, position: 4 });
+  const p = problemOf(shapes[1]!, { recorded: 9, rows: 9, position: 4 });
   const { heads, nope, v, rank } = p.sizes;
   const headBytes = (nope + v) * rank * 4;
   expectLatent(p, await run(p, (heads - 1) * headBytes));
 });
 
 test.each([
-  { recorded: 7, sizes: shapes[0]! },
-  { recorded: 33, sizes: shapes[2]! },
+  { recorded: 7, sizes: shapes[1]! },
+  { recorded: 33, sizes: shapes[3]! },
 ])(
   'with attend and the value projection it is the expanded form of latent attention: $recorded rows',
   async ({ recorded, sizes }) => {
@@ -206,16 +228,19 @@ test.each([
     const width = rank + rope;
     const scale = (nope + rope) ** -0.5;
     const wanted = expandedAttention(p.inputs, p.shape, scale);
-    for (const { label, outputs } of await run(p)) {
-      const keys = (outputs.cache as Float32Array).subarray(0, recorded * width);
+    for (const { label, outputs, caches } of await run(p)) {
+      const keys = caches.cache![0]!.subarray(0, recorded * width);
       const attended = await runVariants(attend, {
         record(graph) {
-          const cache = sessionTensor(graph, 'latent', [CAPACITY, 1, width], 'f32');
+          const role = kvRole(graph, 0, undefined);
+          const cache = sessionTensor(graph, 'latent', [BLOCK_LENGTH, 1, width], 'f32', role);
           const values = viewColumns(cache, 0, [1, rank]);
-          recordAttend(createTensor(graph, [recorded, heads, width]), { keys: cache, values }, scale);
+          const q = createTensor(graph, [recorded, heads, width]);
+          recordAttend(q, { keys: cache, values, window: undefined }, scale);
         },
-        data: { q: outputs.out!, keys },
-        step: p.step,
+        data: { q: outputs.out! },
+        caches: { keys: [keys] },
+        batch: p.batch,
       });
       for (const {
         label: attendLabel,

@@ -24,7 +24,7 @@ async function check(
     record: (graph) => rmsNorm(x(graph), new Weights(graph).vector(['norm'], [size.cols]), eps),
     data: { x: data },
     weights: { norm },
-    step: { rows: size.stepRows, position: 0 },
+    batch: { rows: size.stepRows },
   });
   const values = reference(data, norm, size.stepRows * size.heads, size.cols, eps);
   for (const outcome of outcomes) {
@@ -54,7 +54,7 @@ it('writes into columns of wider rows, and leaves the others alone', async () =>
       ),
     data: { x: data },
     weights: { norm },
-    step: { rows: 2, position: 0 },
+    batch: { rows: 2 },
   });
   const values = reference(data, norm, 2, 40, 1e-6);
   for (const outcome of outcomes) {
@@ -67,7 +67,7 @@ it('normalises a row of zeros by eps alone', async () => {
     record: (graph) => rmsNorm(createTensor(graph, [1, 1]), new Weights(graph).vector(['norm'], [1]), 1e-6),
     data: { x: new Float32Array(1) },
     weights: { norm: Float32Array.of(2) },
-    step: { rows: 1, position: 0 },
+    batch: { rows: 1 },
   });
   for (const { label, outputs } of outcomes) expect([...outputs.out!], label).toEqual([0]);
 });

@@ -65,7 +65,7 @@ function run(
     },
     data: { logits },
     weights: bias && { bias },
-    step: { rows, position: 0 },
+    batch: { rows },
   });
 }
 

@@ -7,7 +7,7 @@ import {
   sampleRows,
   uniformAt,
 } from '../reference/sample.ts';
-import { freshSeed, POISON, randomNormal, seededRandom } from './harness.ts';
+import { freshSeed, randomNormal, seededRandom } from './harness.ts';
 import { probabilities, runSampler, type SampleInput, type SampleOutcome } from './sampler.ts';
 
 const OFF: SampleRules = {
@@ -23,9 +23,9 @@ const OFF: SampleRules = {
 const SLACK = 1e-6;
 
 const rulesWith = (rules: Partial<SampleRules>, seed = 0) => ({ ...OFF, ...rules, seed });
-const positions = (count: number) => Array.from({ length: count }, (_, position) => ({ position, rows: 1 }));
+const positions = (count: number) => Array.from({ length: count }, (_, position) => position);
 
-/** Everything a step must get right, given the penalised logits that the GPU itself computed. */
+/** Everything a sample must get right, given the penalised logits that the GPU itself computed. */
 function expectRight({ scaled, results }: SampleOutcome, input: SampleInput, label: string): void {
   const { params } = input;
   const loose = distribution(scaled, params, SLACK);
@@ -90,7 +90,7 @@ test.each([1, 31, 257, 5003])(
         outputIds,
         ...(bias && { bias }),
       };
-      const outcome = await runSampler(input, [{ position: Math.floor(random() * 1e5), rows: 1 }]);
+      const outcome = await runSampler(input, [Math.floor(random() * 1e5)]);
       const wanted = penalise(logits, input.params, promptIds, outputIds, bias);
       // A few roundings of numbers of about this size.
       const isOff = (x: number, id: number): boolean =>
@@ -235,11 +235,11 @@ test('the same seed and position give the same token, however the position is re
   expect(results.map((r) => r.token)).toEqual(
     results.map((_, i) => draw(distribution(logits, OFF), uniformAt(2 ** 40 + 3, i + 1))),
   );
-  const again = await runSampler({ logits, params }, [
-    { position: 5, rows: 1 },
-    { position: 0, rows: 6 },
-  ]);
-  expect(again.results.map((r) => r.token)).toEqual([results[5]!.token, results[5]!.token]);
+  const again = await runSampler({ logits, params }, [5]);
+  expect(again.token).toEqual(results[5]!.token);
+  // Behind the last of six rows.
+  const last = { logits, params, guesses: [1, 2, 3, 4, 5] };
+  expect((await runSampler(last, [0], { isLast: true, rounds: 1 })).token).toEqual(results[5]!.token);
   const other = await runSampler({ logits, params: { ...params, seed: 4 } }, positions(100));
   expect(other.results.map((r) => r.token)).not.toEqual(results.map((r) => r.token));
 });
@@ -278,9 +278,7 @@ test.each([
       const tokens = (): number[] => alone.map((o) => o.token);
       for (const [row, logits] of rows.entries()) {
         const before = { outputIds: [...outputIds, ...tokens()] };
-        alone.push(
-          await runSampler({ ...counted, ...before, logits }, [{ position: position + row, rows: 1 }]),
-        );
+        alone.push(await runSampler({ ...counted, ...before, logits }, [position + row]));
       }
       for (const numRight of new Set([0, Math.floor(numRows / 2), numRows - 1])) {
         const label = `${numRight} of ${numRows - 1} guesses right, seed ${seed}`;
@@ -288,7 +286,7 @@ test.each([
         const guesses = tokens().slice(0, -1);
         if (numRight < guesses.length) guesses[numRight] = (guesses[numRight]! + 1) % vocab;
         const input = { ...counted, outputIds, logits: flat(rows), guesses };
-        const { results, counts, token } = await runSampler(input, [{ position, rows: numRows }]);
+        const { results, counts, token } = await runSampler(input, [position]);
         const wanted = alone.slice(0, numRight + 1);
         expect(results.slice(0, numRight + 1), label).toEqual(wanted.map((o) => o.results[0]));
         expect(
@@ -309,20 +307,11 @@ test.each([
   },
 );
 
-test('rows that a step does not have sample nothing', async () => {
-  const { rows, params } = randomRows(seededRandom(freshSeed()), 4, { temperature: 0 });
-  const tokens = sampleRows(rows, [], params, 1);
-  const guesses = [tokens[0]!, 3, 3];
-  const { results } = await runSampler({ logits: flat(rows), params, guesses }, [{ position: 0, rows: 2 }]);
-  expect(results.map((r) => r.position)).toEqual([1, 2, POISON, POISON]);
-});
-
 test("NaN behind a right guess is reported and ends the rows; behind a wrong one it is nobody's", async () => {
   const { vocab, rows, params } = randomRows(seededRandom(freshSeed()), 3, { temperature: 0 });
   rows[1]![5] = Number.NaN;
   const right = rows[0]!.indexOf(Math.max(...rows[0]!));
-  const sampled = (guess: number) =>
-    runSampler({ logits: flat(rows), params, guesses: [guess, 0] }, [{ position: 0, rows: 3 }]);
+  const sampled = (guess: number) => runSampler({ logits: flat(rows), params, guesses: [guess, 0] });
   const reported = await sampled(right);
   expect(reported.results.map((r) => [r.isFinite, r.isSkipped])).toEqual([
     [true, false],
@@ -342,10 +331,11 @@ test('a draft is what would be sampled from its logits one position on, and is n
   for (const rules of [{ temperature: 0 }, { temperature: 1.2, topP: 0.9, frequencyPenalty: 0.5 }]) {
     const { rows, params, position, outputIds } = randomRows(random, 1, rules);
     const input = { logits: rows[0]!, params, outputIds };
-    const draft = await runSampler({ ...input, isDraft: true }, [{ position: position - 2, rows: 3 }]);
-    const next = await runSampler(input, [{ position: position + 1, rows: 1 }]);
+    // Behind the last of three rows.
+    const draft = await runSampler({ ...input, guesses: [1, 2] }, [position - 2], { isDraft: true });
+    const next = await runSampler(input, [position + 1]);
     expect(draft.results, `seed ${seed}`).toEqual(next.results);
-    expect(draft.token).toBe(next.token);
+    expect(draft.draft).toBe(next.token);
     expect(draft.counts.reduce((a, b) => a + b, 0)).toBe(outputIds.length);
   }
 });

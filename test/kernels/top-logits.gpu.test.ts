@@ -29,12 +29,15 @@ async function run(logits: Float32Array, rows: number): Promise<{ label: string;
     let isLast = false;
     const outcomes: Outcome[] = await runVariants(variants, {
       record(graph) {
-        topLogits(sessionTensor(graph, 'logits', [rows, logits.length / rows], 'f32'), COUNT);
+        topLogits(
+          sessionTensor(graph, 'logits', [rows, logits.length / rows], 'f32', { kind: 'carry' }),
+          COUNT,
+        );
         isLast = graph.ops.length <= last;
         graph.ops.length = last;
       },
       data: { x: data },
-      step: { rows, position: 0 },
+      batch: { rows },
     });
     data = outcomes[0]!.outputs.top!;
     if (!isLast) continue;

@@ -9,6 +9,8 @@ export interface AttentionShape {
   /** Tokens in the cache before the rows. */
   position: number;
   scale: number;
+  /** Positions that a row sees, its own included; all when left out. */
+  window?: number | undefined;
 }
 
 export interface Attention {
@@ -20,20 +22,21 @@ export interface Attention {
   scoreMagnitude: Float64Array;
 }
 
-/** q [rows, heads * kDim]; keys and values [position + rows, kvHeads * dim], row r sees the first position + r + 1. */
+/** q [rows, heads * kDim]; keys and values [position + rows, kvHeads * dim], row r sees the first position + r + 1, or the last `window` of them. */
 export function attend(
   q: ArrayLike<number>,
   keys: ArrayLike<number>,
   values: ArrayLike<number>,
   shape: AttentionShape,
 ): Attention {
-  const { rows, heads, vDim, position } = shape;
+  const { rows, heads, vDim, position, window = Number.POSITIVE_INFINITY } = shape;
   const out = new Float64Array(rows * heads * vDim);
   const magnitude = new Float64Array(rows * heads * vDim);
   const scoreMagnitude = new Float64Array(rows * heads);
   for (let r = 0; r < rows; r++) {
     for (let h = 0; h < heads; h++) {
-      const part = attendPart(q, keys, values, shape, r, h, 0, position + r + 1);
+      const end = position + r + 1;
+      const part = attendPart(q, keys, values, shape, r, h, Math.max(0, end - window), end);
       scoreMagnitude[r * heads + h] = part.scoreMagnitude;
       for (let d = 0; d < vDim; d++) {
         out[(r * heads + h) * vDim + d] = part.values[d]! / part.sum;

@@ -1,4 +1,5 @@
 /** @file y[r, s] = W[experts[r, s]] x[r, s], each product as `linear` has it; or the sum of a row's slots by their scales. */
+import type { Activation } from '../../src/graph/activation.ts';
 import { linear } from './linear.ts';
 
 export interface ExpertLinearProblem {
@@ -15,7 +16,7 @@ export interface ExpertLinearProblem {
   experts: ArrayLike<number>;
   norm?: ArrayLike<number> | undefined;
   eps?: number;
-  isSwiglu?: boolean | undefined;
+  gate?: Activation | undefined;
   /** [rows, k]: then the slots of a row are added up. */
   scales?: ArrayLike<number> | undefined;
   /** [rows, outputs], with scales. */
@@ -25,7 +26,7 @@ export interface ExpertLinearProblem {
 /** [rows, k, outputs], or with scales [rows, outputs]; and for each the sum of the magnitudes that went into it. */
 export function expertLinear(p: ExpertLinearProblem): { out: Float64Array; magnitude: Float64Array } {
   const { rows, k, cols, unitRows, scales, residual } = p;
-  const outputs = p.isSwiglu ? unitRows / 2 : unitRows;
+  const outputs = p.gate ? unitRows / 2 : unitRows;
   const isShared = p.x.length === rows * cols;
   const x = Float64Array.from(p.x);
   const out = new Float64Array(rows * (scales ? 1 : k) * outputs);
@@ -43,7 +44,7 @@ export function expertLinear(p: ExpertLinearProblem): { out: Float64Array; magni
         weight: p.weight.subarray(expert * unitRows * cols, (expert + 1) * unitRows * cols),
         norm: p.norm,
         eps: p.eps,
-        isSwiglu: p.isSwiglu,
+        gate: p.gate,
       });
       for (let n = 0; n < outputs; n++) {
         const at = (scales ? r : entry) * outputs + n;

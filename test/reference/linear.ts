@@ -1,6 +1,7 @@
-/** @file y = W x (+ bias); swiglu of neighbouring rows; (+ residual). With a norm, x is RMS-normalised first. */
+/** @file y = W x (+ bias); gated products of neighbouring rows; (+ residual). With a norm, x is RMS-normalised first. */
+import type { Activation } from '../../src/graph/activation.ts';
+import { gate } from './gate.ts';
 import { rmsNorm } from './rms-norm.ts';
-import { swiglu } from './swiglu.ts';
 
 export interface LinearProblem {
   rows: number;
@@ -13,7 +14,7 @@ export interface LinearProblem {
   bias?: ArrayLike<number>;
   norm?: ArrayLike<number>;
   eps?: number;
-  isSwiglu?: boolean;
+  gate?: Activation | undefined;
   /** [rows, outputs] */
   residual?: ArrayLike<number>;
 }
@@ -35,9 +36,9 @@ export function linear(p: LinearProblem): { out: Float64Array; magnitude: Float6
       }
     }
   }
-  const out = p.isSwiglu ? swiglu(y) : y;
-  // An error of the gate grows by at most 1.1, the steepest slope of silu, times up; an error of up by silu(gate).
-  const magnitude = p.isSwiglu ? out.map((_, i) => 2.1 * size[2 * i]! * size[2 * i + 1]!) : size;
+  const out = p.gate ? gate(y, p.gate) : y;
+  // An error of the gate grows by at most 1.13, the steepest slope of gelu (silu 1.1), times up; one of up by the activated gate.
+  const magnitude = p.gate ? out.map((_, i) => 2.13 * size[2 * i]! * size[2 * i + 1]!) : size;
   for (let i = 0; p.residual && i < out.length; i++) {
     out[i]! += p.residual[i]!;
     magnitude[i]! += Math.abs(p.residual[i]!);

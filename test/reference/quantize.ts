@@ -1,6 +1,6 @@
 /**
  * @file A group of values as integers with scale and bias in bfloat16, in float64: plain rounding over the whole range, and the
- * search of kernels/weights/encode-ints.wgsl. Gives the sum of squared errors; which of two equally good integers a kernel takes is its own affair.
+ * search of kernels/loading/encode-ints.wgsl. Gives the sum of squared errors; which of two equally good integers a kernel takes is its own affair.
  */
 import { bf16Bits, bf16Value } from './formats.ts';
 

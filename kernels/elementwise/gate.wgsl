@@ -1,6 +1,6 @@
-// out[row, c] = silu(x[row, 2c]) * x[row, 2c + 1], silu(g) = g / (1 + exp(-g))
+// out[row, c] = activate(x[row, 2c]) * x[row, 2c + 1]
 // Layout: an invocation per vec4 of out, from two of x. Padding columns are computed like the others; nobody reads them.
-// Expects: swiglu; x, out: array<vec4<f32>>, x_offset, x_stride, out_stride (in vec4s), row_vec4s (of out), num_lanes.
+// Expects: activate; x, out: array<vec4<f32>>, x_offset, x_stride, out_stride (in vec4s), row_vec4s (of out), num_lanes.
 @compute @workgroup_size(num_lanes)
 fn main(@builtin(global_invocation_id) invocation: vec3<u32>) {
   let k4 = invocation.x;
@@ -9,6 +9,7 @@ fn main(@builtin(global_invocation_id) invocation: vec3<u32>) {
     let x_at = x_offset + row * x_stride + 2u * k4;
     let a = x[x_at];
     let b = x[x_at + 1u];
-    out[row * out_stride + k4] = vec4(swiglu(a.x, a.y), swiglu(a.z, a.w), swiglu(b.x, b.y), swiglu(b.z, b.w));
+    out[row * out_stride + k4] =
+      vec4(activate(a.x) * a.y, activate(a.z) * a.w, activate(b.x) * b.y, activate(b.z) * b.w);
   }
 }
