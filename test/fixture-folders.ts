@@ -3,8 +3,8 @@
  * Tests loop over `fixtureFolders(kind)`; folders named in GOLDENS, TINY_MODELS and TOKENIZER_GOLDENS are in it.
  */
 import { inject } from 'vitest';
-import type { Source } from '../src/weights/source.ts';
-import { urlSource } from '../src/weights/url-source.ts';
+import type { Source } from '../src/sources/source.ts';
+import { urlSource } from '../src/sources/url-source.ts';
 import type { FixtureKind, ListedFixture } from './list-fixtures.ts';
 
 declare module 'vitest' {

@@ -1,27 +1,27 @@
 /**
  * @file `npm run plan -- DIR|config.json [--weights FORMAT] [--context N] [--memory 24GiB] [--json] [--ops]`: what a model
- * would cost, and whether it fits, without a GPU and without its weights: from the headers of a checkpoint's files where they
- * are, else from its config.json alone.
+ * would cost, and whether it fits, without a GPU and without its weights: from the headers of a checkpoint's files if they
+ * are there, else from its config.json alone.
  */
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { filesOf } from '../../src/engine/check-fit.ts';
-import { contextThatFits, type Estimate, estimate } from '../../src/engine/estimate.ts';
-import { type Answer, findFit, fitError } from '../../src/engine/fit.ts';
-import { openModel } from '../../src/engine/load.ts';
-import type { LoadOptions } from '../../src/engine/types.ts';
 import { ShaderloomError } from '../../src/errors.ts';
 import { printPlan } from '../../src/graph/print.ts';
 import { familyOf } from '../../src/models/index.ts';
 import { folder } from '../../src/node.ts';
+import { filesOf } from '../../src/runtime/load/check-fit.ts';
+import { contextThatFits, type Estimate, estimate } from '../../src/runtime/load/estimate.ts';
+import { type Answer, findFit, fitError } from '../../src/runtime/load/fit.ts';
+import { openModel } from '../../src/runtime/load/load.ts';
+import type { LoadOptions } from '../../src/runtime/types.ts';
 import { uniformResolver } from '../../src/weights/resolve.ts';
 
 const USAGE =
   'usage: npm run plan -- DIR|config.json [--weights FORMAT] [--context N] [--memory 24GiB] [--json] [--ops]\n' +
   'FORMAT of a folder with safetensors files: published (default), auto, bf16, f16, int8, int4 as they would be loaded; ' +
   'of a config.json: bf16, f16, f32, fp8, int4, int8 as they would be published';
-/** What desktop adapters bind; a weight beyond it takes another dispatch. */
+/** The binding size of desktop adapters; a larger weight takes another dispatch. */
 const DESKTOP_BINDING_BYTES = 2 ** 31;
 const PREFILL_ROWS = 256;
 
@@ -45,7 +45,7 @@ async function main(): Promise<void> {
     throw new ShaderloomError(`--context ${values.context}, wanted a positive integer`);
   const options = {
     capacity,
-    kvDtype: 'f16',
+    kvFormat: 'f16',
     prefillRows: Math.min(PREFILL_ROWS, capacity),
     maxBindingBytes: DESKTOP_BINDING_BYTES,
   } as const;
@@ -65,7 +65,7 @@ async function main(): Promise<void> {
   else if (memory !== undefined) console.log(fit(planned.estimate, capacity, max, memory));
 }
 
-/** What `loadModel` would say on a desktop adapter with so much memory. */
+/** What `loadModel` would say on a desktop adapter with this much memory. */
 async function readHeaders(
   path: string,
   weights: string | undefined,
@@ -99,18 +99,18 @@ function neededText(
   const where = memory === undefined ? '' : ` of ${gibibytes(memory)}`;
   return (
     `Weights ${chosen === 'published' ? 'as published' : `in ${chosen}`}, a context of ${best!.contextLength}: ` +
-    `${gibibytes(needed.gpuBytes)}${where} on the GPU with what loading takes for a while; ` +
+    `${gibibytes(needed.gpuBytes)}${where} on the GPU, including what loading takes for a while; ` +
     `${gibibytes(downloadBytes)} to download, ${gibibytes(storeBytes)} to store`
   );
 }
 
-/** Whether there are files with headers beside the config. */
+/** Whether files with headers are beside the config. */
 async function hasTensors(path: string): Promise<boolean> {
   if (!(await stat(path)).isDirectory()) return false;
   return (await readdir(path)).some((name) => name.endsWith('.safetensors'));
 }
 
-/** What compressed-tensors says of weights. */
+/** What compressed-tensors says about weights. */
 interface PublishedWeights {
   type?: string;
   num_bits?: number;
@@ -121,7 +121,7 @@ function publishedFormat(config: Record<string, unknown>): string {
   const quantization = (config.quantization ?? config.quantization_config) as
     | { quant_method?: string; bits?: number; config_groups?: Record<string, { weights?: PublishedWeights }> }
     | undefined;
-  // compressed-tensors tells by group of modules; nearly all have one.
+  // compressed-tensors has a format for each group of modules; nearly all have one group.
   const [group] = Object.values(quantization?.config_groups ?? {});
   if (group?.weights) return group.weights.type === 'float' ? 'fp8' : `int${group.weights.num_bits}`;
   if (quantization?.bits !== undefined) return `int${quantization.bits}`;

@@ -5,7 +5,7 @@
 import { baseOf, type Op } from './graph.ts';
 import { FEW_ROWS, type Rule } from './op-list.ts';
 import type { AppendKvOp } from './ops/cache.ts';
-import type { AddOp, SwigluOp } from './ops/elementwise.ts';
+import type { AddOp, GateOp } from './ops/elementwise.ts';
 import type { CombineExpertsOp, ExpertLinearOp } from './ops/experts.ts';
 import type { RopeOp } from './ops/heads.ts';
 import type { LinearOp } from './ops/linear.ts';
@@ -14,7 +14,7 @@ import type { RmsNormOp } from './ops/norm.ts';
 /** Ops that can add a residual to what they compute. */
 function takesResidual(op: Op | undefined): op is LinearOp | ExpertLinearOp | CombineExpertsOp {
   return (
-    (op?.kind === 'linear' && op.attrs.activation === 'none') ||
+    (op?.kind === 'linear' && op.attrs.gate === undefined) ||
     (op?.kind === 'expertLinear' && op.inputs.scales !== undefined) ||
     op?.kind === 'combineExperts'
   );
@@ -42,22 +42,22 @@ export const foldResidual: Rule<'add'> = {
   },
 };
 
-/** linear + swiglu -> linear whose epilogue multiplies silu(gate) by up. */
-export const foldSwiglu: Rule<'swiglu'> = {
-  name: 'swiglu into linear',
-  kind: 'swiglu',
-  apply(op: SwigluOp, ops) {
+/** linear + gate -> linear whose epilogue multiplies activate(gate) by up. */
+export const foldGate: Rule<'gate'> = {
+  name: 'gate into linear',
+  kind: 'gate',
+  apply(op: GateOp, ops) {
     const linear = ops.producedBy('linear', op.inputs.x) ?? ops.producedBy('expertLinear', op.inputs.x);
     if (
       !linear ||
       linear.inputs.residual ||
-      linear.attrs.activation !== 'none' ||
+      linear.attrs.gate !== undefined ||
       !ops.isOnlyFor(op.inputs.x, op)
     )
       return;
     ops.replace([linear, op], {
       ...linear,
-      attrs: { ...linear.attrs, activation: 'swiglu' },
+      attrs: { ...linear.attrs, gate: op.attrs.activation },
       outputs: op.outputs,
     } as Op);
   },
@@ -70,8 +70,7 @@ export const foldCombine: Rule<'combineExperts'> = {
   apply(op: CombineExpertsOp, ops) {
     const { x, scales } = op.inputs;
     const linear = ops.producedBy('expertLinear', x);
-    if (!linear || x.shape[0]! > FEW_ROWS || linear.attrs.activation !== 'none' || !ops.isOnlyFor(x, op))
-      return;
+    if (!linear || x.shape[0]! > FEW_ROWS || linear.attrs.gate !== undefined || !ops.isOnlyFor(x, op)) return;
     ops.replace([linear, op], { ...linear, inputs: { ...linear.inputs, scales }, outputs: op.outputs });
   },
 };
@@ -133,7 +132,7 @@ export const prepareHeads: Rule<'appendKv'> = {
     ops.replace(old, {
       kind: 'prepareHeads',
       scope: op.scope,
-      inputs: { q, k: kRaw, v, angles: ropeK.inputs.angles },
+      inputs: { q, k: kRaw, v, angles: ropeK.inputs.angles, batch: op.inputs.batch },
       weights: normQ && normK ? { qNorm: normQ.weights.norm, kNorm: normK.weights.norm } : {},
       attrs: { eps: normQ?.attrs.eps ?? 0, pairing: ropeQ.attrs.pairing },
       outputs: { out: ropeQ.outputs.out, ...op.outputs },

@@ -4,10 +4,33 @@
  * file formats.
  */
 import { ShapeError } from '../errors.ts';
+import { type BatchLayout, batchWords, ROW_HEAD, rowWords } from './batch.ts';
 import type { Weight, WeightGraph, WeightResolver } from './weight.ts';
 
-/** Element types of activations. `f16` is stored as pairs in a u32 (WGSL pack2x16float), so it needs no feature. */
-export type DType = 'f32' | 'f16' | 'u32';
+/**
+ * Element types of activations. `f16` is stored as pairs in a u32 (WGSL pack2x16float), so it needs no feature. `int8` is of KV
+ * caches only: the rows are followed by an f32 scale for each row and head.
+ */
+export type DType = 'f32' | 'f16' | 'u32' | 'int8';
+
+/**
+ * What a tensor that outlives a pass is for, which says how its buffer grows and what going back means:
+ *   `kv`: one block of keys or values of a layer; the buffer has as many as the pool. Going back is forgetting (`truncate`), and in a
+ *     group of layers with a window only as far as the blocks that the window needs are still there (`window`).
+ *   `state`: of a recurrent layer, one for each slot. Going back needs a copy made there (`snapshot`).
+ *   `input`: written by the host before a pass.
+ *   `sampler`: one for each slot: what the sampler knows of a running sequence.
+ *   `carry`: from one program to the next of the same batch.
+ */
+export type SessionRole =
+  | {
+      readonly kind: 'kv';
+      readonly rewind: 'truncate' | 'window';
+      readonly layer: number;
+      readonly group: number;
+    }
+  | { readonly kind: 'state'; readonly rewind: 'snapshot'; readonly layer: number }
+  | { readonly kind: 'input' | 'sampler' | 'carry' };
 
 /**
  * A tensor of the graph. `shape[0]` counts rows (tokens); everything behind it is one row, contiguous.
@@ -26,6 +49,8 @@ export interface Tensor {
   readonly base: Tensor | undefined;
   /** `step`: lives inside one step, in a slot that others reuse. `session`: a buffer of its own, shared by name between programs. */
   readonly lifetime: 'step' | 'session';
+  /** Of a tensor that outlives the step. */
+  readonly role: SessionRole | undefined;
 }
 
 /** What every op is. */
@@ -56,10 +81,14 @@ export type OpOf<K extends OpKind> = Extract<Op, { kind: K }>;
 export interface Graph extends WeightGraph {
   readonly ops: Op[];
   readonly tensors: Tensor[];
+  readonly layout: BatchLayout;
 }
 
-export function createGraph(resolve: WeightResolver): Graph {
-  return { ops: [], tensors: [], weights: new Map(), resolve, scope: '' };
+/** A table for graphs whose ops ask nothing of rows. */
+const NO_BATCH: BatchLayout = { rows: 1, slots: 1, capacity: 1, windows: [undefined], rotated: 0 };
+
+export function createGraph(resolve: WeightResolver, layout: BatchLayout = NO_BATCH): Graph {
+  return { ops: [], tensors: [], weights: new Map(), resolve, scope: '', layout };
 }
 
 const align4 = (n: number): number => Math.ceil(n / 4) * 4;
@@ -70,6 +99,7 @@ export const rowSize = (t: Pick<Tensor, 'shape'>): number => t.shape.slice(1).re
 /** Bytes of the buffer a tensor needs (not for views). */
 export function tensorBytes(t: Tensor): number {
   const elements = t.shape[0]! * t.rowStride;
+  if (t.dtype === 'int8') return elements + 4 * t.shape[0]! * t.shape[1]!;
   return t.dtype === 'f16' ? elements * 2 : elements * 4;
 }
 
@@ -79,7 +109,8 @@ export const baseOf = (t: Tensor): Tensor => t.base ?? t;
 interface TensorOptions {
   dtype?: DType;
   name?: string;
-  lifetime?: 'step' | 'session';
+  /** Makes it outlive the step. */
+  role?: SessionRole;
 }
 
 /** A new tensor. A u32 or f32 tensor of one dim (tokens, counts) is one row per element without padding. */
@@ -100,7 +131,8 @@ export function createTensor(graph: Graph, shape: readonly number[], options: Te
     rowStride: shape.length === 1 ? 1 : align4(rowSize({ shape })),
     offset: 0,
     base: undefined,
-    lifetime: options.lifetime ?? 'step',
+    lifetime: options.role ? 'session' : 'step',
+    role: options.role,
   };
   graph.tensors.push(tensor);
   return tensor;
@@ -139,10 +171,38 @@ export function viewRow(x: Tensor, row: number): Tensor {
   return view;
 }
 
-/** A tensor that outlives the step (a cache, a token id, sampler state): the same name gives the same tensor within a graph, and the same buffer across programs. */
-export function sessionTensor(graph: Graph, name: string, shape: readonly number[], dtype: DType): Tensor {
+/** A tensor that outlives the step: the same name gives the same tensor within a graph, and the same buffer across programs. */
+export function sessionTensor(
+  graph: Graph,
+  name: string,
+  shape: readonly number[],
+  dtype: DType,
+  role: SessionRole,
+): Tensor {
   const known = graph.tensors.find((t) => t.lifetime === 'session' && t.name === name && !t.base);
-  return known ?? createTensor(graph, shape, { name, dtype, lifetime: 'session' });
+  return known ?? createTensor(graph, shape, { name, dtype, role });
+}
+
+/** The table of the batch, as an input. */
+export const batchTensor = (graph: Graph): Tensor =>
+  sessionTensor(graph, 'batch', [batchWords(graph.layout)], 'u32', { kind: 'input' });
+
+/** The rotary tables of the first rows, f32 [rows, rotated]: a view of the table. */
+export function rotaryTables(graph: Graph, rows: number): Tensor {
+  const base = batchTensor(graph);
+  const { rotated } = graph.layout;
+  const view: Tensor = {
+    ...base,
+    id: graph.tensors.length,
+    name: 'angles',
+    shape: [rows, rotated],
+    dtype: 'f32',
+    rowStride: rowWords(graph.layout),
+    offset: ROW_HEAD,
+    base,
+  };
+  graph.tensors.push(view);
+  return view;
 }
 
 export function record<O extends Op>(graph: Graph, op: O): O {

@@ -2,6 +2,7 @@
  * @file Rules that add dispatches for the sake of kernels: work is sorted or cut in parts so that it fills a GPU. The result
  * is the same.
  */
+import { BLOCK_LENGTH } from './batch.ts';
 import { createTensor, type Tensor } from './graph.ts';
 import { FEW_ROWS, type Rule } from './op-list.ts';
 import type { AttendOp } from './ops/attention.ts';
@@ -12,7 +13,7 @@ import type { EntryTiles, ExpertLinearOp, RouteOp } from './ops/experts.ts';
  * heads that share one) and splits are as many workgroups as fill the device. From there on splits grow with the context:
  * what a split begins and ends with is paid for by more positions.
  */
-const SPLIT_LENGTH = 64;
+const SPLIT_LENGTH = BLOCK_LENGTH;
 const WORKGROUP_HEADS = 16;
 /** What the widest GPUs may need. */
 export const MAX_WORKGROUPS = 512;
@@ -72,16 +73,17 @@ export const splitAttention: Rule<'attend'> = {
   name: 'attention split over the context',
   kind: 'attend',
   apply(op: AttendOp, ops) {
-    const { q, keys, values } = op.inputs;
+    const { q, keys, values, batch } = op.inputs;
+    const { window } = op.attrs;
     const [rows, heads] = q.shape as [number, number, number];
-    const capacity = keys.shape[0]!;
+    const seen = Math.min(ops.graph.layout.capacity, (window ?? Number.POSITIVE_INFINITY) + BLOCK_LENGTH);
     if (rows > FEW_ROWS) return;
     const splitLength = SPLIT_LENGTH;
     const width = Math.ceil((values.shape[2]! + 2) / 4) * 4;
     const fitting = Math.max(1, Math.floor(MAX_PARTIAL_BYTES / (rows * heads * width * 4)));
     const groups = Math.max(keys.shape[1]!, Math.ceil(heads / WORKGROUP_HEADS));
     const filling = Math.ceil(MAX_WORKGROUPS / groups);
-    const maxSplits = Math.min(filling, fitting, Math.ceil(capacity / splitLength));
+    const maxSplits = Math.min(filling, fitting, Math.ceil(seen / splitLength));
     const partials = createTensor(ops.graph, [rows, heads, maxSplits, width], {
       name: `${op.scope}.partials`,
     });
@@ -91,17 +93,17 @@ export const splitAttention: Rule<'attend'> = {
       {
         kind: 'attendSplit',
         scope,
-        inputs: { q, keys, values },
+        inputs: { q, keys, values, batch },
         weights: {},
-        attrs: { scale: op.attrs.scale, splitLength, maxSplits, groups },
+        attrs: { scale: op.attrs.scale, splitLength, maxSplits, groups, window },
         outputs: { partials },
       },
       {
         kind: 'attendMerge',
         scope,
-        inputs: { partials },
+        inputs: { partials, batch },
         weights: {},
-        attrs: { splitLength, maxSplits, groups },
+        attrs: { splitLength, maxSplits, groups, window },
         outputs: op.outputs,
       },
     );

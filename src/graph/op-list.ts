@@ -11,7 +11,7 @@ import {
 } from './graph.ts';
 
 /** Up to so many rows the matvec kernels are used, which take a folded norm, and attention is split over the context. */
-export const FEW_ROWS = 8;
+export const FEW_ROWS = 16;
 
 /** Looks at one op and its neighbours, and either leaves the list alone or rewrites it. */
 export interface Rule<K extends OpKind = OpKind> {

@@ -29,6 +29,8 @@ export interface Plan {
   /** Base step tensors -> index of their slot. */
   readonly slotOf: ReadonlyMap<Tensor, number>;
   readonly sessionTensors: readonly Tensor[];
+  /** Names of those that the host writes before every pass. */
+  readonly inputs: readonly string[];
   readonly activationBytes: number;
   readonly sessionBytes: number;
   readonly weightBytes: number;
@@ -72,6 +74,7 @@ export function planGraph(graph: Graph, { reuse = true, keep = [] }: PlanOptions
     slots,
     slotOf,
     sessionTensors: [...session],
+    inputs: [...session].filter(({ role }) => role?.kind === 'input').map(({ name }) => name),
     activationBytes: sum(slots.map((s) => s.bytes)),
     sessionBytes: sum([...session].map(tensorBytes)),
     weightBytes: sum([...graph.weights.values()].map(weightBytes)),

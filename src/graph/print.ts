@@ -1,4 +1,5 @@
 /** @file A plan as text: one line per op with its shapes and slots, then the totals. Snapshots of it show an accidental extra dispatch. */
+import { gatedName } from './activation.ts';
 import { baseOf, type Op, opInputs, opOutputs, opWeights, rowSize, type Tensor } from './graph.ts';
 import type { Plan } from './plan.ts';
 import type { Weight } from './weight.ts';
@@ -15,11 +16,9 @@ export function printPlan(plan: Plan): string {
       (w) => `${w.isVector ? '' : `${w.format.name}[${w.rows},${w.cols}] `}${shortNames(w)}`,
     );
     const shapes = opOutputs(op).map((t) => `[${t.shape}]`);
-    const hasActivation = 'activation' in op.attrs && op.attrs.activation !== 'none';
-    const activation = hasActivation ? ` ${op.attrs.activation}` : '';
     return [
       String(i).padStart(4),
-      `${op.kind}${activation}`.padEnd(16),
+      nameOf(op).padEnd(16),
       `${opInputs(op).map(place).join(' ')} -> ${opOutputs(op).map(place).join(' ')} ${shapes.join(' ')}`,
       weights.join(', '),
     ]
@@ -37,6 +36,12 @@ export function printPlan(plan: Plan): string {
     `weights ${plan.weightBytes} bytes`,
   ];
   return [...lines, totals.join('; ')].join('\n');
+}
+
+/** The kind of an op, and what is folded into it. */
+function nameOf(op: Op): string {
+  if (op.kind === 'gate') return gatedName(op.attrs.activation);
+  return 'gate' in op.attrs && op.attrs.gate ? `${op.kind} ${gatedName(op.attrs.gate)}` : op.kind;
 }
 
 /** The last two parts of a name tell it apart within its scope; the same ones of all experts are named once. */

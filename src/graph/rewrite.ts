@@ -3,7 +3,7 @@
  * want. `fuse=0` skips them all.
  */
 
-import { foldCombine, foldNorm, foldResidual, foldSwiglu, prepareHeads } from './fuse.ts';
+import { foldCombine, foldGate, foldNorm, foldResidual, prepareHeads } from './fuse.ts';
 import { baseOf, type Graph, type Tensor } from './graph.ts';
 import { groupByExpert, splitAttention } from './lower.ts';
 import { OpList, type Rule } from './op-list.ts';
@@ -11,7 +11,7 @@ import { OpList, type Rule } from './op-list.ts';
 /** Applied in this order, each over the whole list. */
 const rules: readonly Rule[] = [
   prepareHeads,
-  foldSwiglu,
+  foldGate,
   foldCombine,
   foldResidual,
   groupByExpert,

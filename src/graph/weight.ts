@@ -2,6 +2,7 @@
  * @file Weights as a graph knows them: the names and shapes that a family asks for, and the format that a resolver says they
  * have. It must not know ops, file formats or the GPU.
  */
+import { ShapeError } from '../errors.ts';
 
 /** A WGSL file as text, with its path for error messages. */
 export interface WgslFile {
@@ -37,6 +38,14 @@ export interface WeightSection {
   rowBytes(cols: number): number;
 }
 
+/**
+ * What a matrix is for, as its family says; how much rounding it bears depends on that (src/weights/resolve.ts).
+ *   embedding: rows of it are looked up; it may be the head as well. head: gives the logits of tokens. router: its outputs choose
+ *   experts, or how much of one is taken. expert: one of many that a token may take. mtp: joins the two inputs of a draft.
+ *   projection: any other.
+ */
+export type WeightRole = 'embedding' | 'head' | 'router' | 'expert' | 'mtp' | 'projection';
+
 /** How several checkpoint tensors make one matrix: one after another, or row by row in turn (gate 0, up 0, gate 1, ...). */
 export type WeightLayout = 'stacked' | 'interleaved';
 
@@ -54,14 +63,23 @@ export interface Weight {
   readonly rows: number;
   readonly cols: number;
   readonly isVector: boolean;
+  /** Undefined for a vector. */
+  readonly role: WeightRole | undefined;
   readonly format: WeightFormat;
 }
 
-/** Tells how a weight made of these tensors is stored; throws when the checkpoint lacks one or contradicts a shape. */
-export type WeightResolver = (
-  names: readonly string[],
-  shapes: readonly (readonly number[])[],
-) => WeightFormat;
+/** A weight as a family asks for it. */
+export type WantedWeight = Omit<Weight, 'format'>;
+
+/** Tells how a weight is stored; throws when the checkpoint lacks one of its tensors or contradicts a shape. */
+export type WeightResolver = (wanted: WantedWeight) => WeightFormat;
+
+interface MatrixOptions {
+  layout?: WeightLayout;
+  /** See Weight. */
+  unitRows?: number;
+  role?: Exclude<WeightRole, 'expert'>;
+}
 
 /** What recording a weight needs of a graph. */
 export interface WeightGraph {
@@ -97,17 +115,18 @@ export class Weights {
     }
   }
 
-  /** A matrix [sum(rows), cols] made of `names` (module names, without `.weight`), one row count each. `unitRows`: see Weight. */
+  /** A matrix [sum(rows), cols] made of `names` (module names, without `.weight`), one row count each. */
   matrix(
     names: readonly string[],
     rowsOf: readonly number[],
     cols: number,
-    { layout = 'stacked', unitRows = 1 }: { layout?: WeightLayout; unitRows?: number } = {},
+    { layout = 'stacked', unitRows = 1, role = 'projection' }: MatrixOptions = {},
   ): Weight {
     const full = names.map((n) => `${this.#full(n)}.weight`);
     return this.#weight(full.join('+'), full, rowsOf, cols, {
       interleave: layout === 'interleaved' ? names.length : 1,
       unitRows,
+      role,
     });
   }
 
@@ -131,6 +150,7 @@ export class Weights {
       {
         interleave: layout === 'interleaved' ? names.length : 1,
         unitRows: rowsOf.reduce((a, b) => a + b, 0),
+        role: 'expert',
       },
     );
   }
@@ -152,25 +172,26 @@ export class Weights {
     names: readonly string[],
     rowsOf: readonly number[],
     cols: number,
-    matrix: Pick<Weight, 'interleave' | 'unitRows'> | undefined,
+    matrix: Pick<Weight, 'interleave' | 'unitRows' | 'role'> | undefined,
   ): Weight {
     const known = this.graph.weights.get(key);
-    if (known) return known;
-    const weight: Weight = {
+    if (known) {
+      if (known.role === matrix?.role) return known;
+      throw new ShapeError(`${key} is asked for as ${matrix?.role}, and before as ${known.role}`);
+    }
+    const wanted: WantedWeight = {
       key,
       names,
       rowsOf,
       interleave: 1,
       unitRows: 1,
+      role: undefined,
       ...matrix,
       rows: matrix ? rowsOf.reduce((a, b) => a + b, 0) : 1,
       cols,
       isVector: !matrix,
-      format: this.graph.resolve(
-        names,
-        rowsOf.map((rows) => (matrix ? [rows, cols] : [rows])),
-      ),
     };
+    const weight: Weight = { ...wanted, format: this.graph.resolve(wanted) };
     this.graph.weights.set(key, weight);
     return weight;
   }

@@ -19,7 +19,6 @@ const HARMLESS = new Set([
   'id2label',
   'initializer_range',
   'label2id',
-  'max_window_layers',
   'model_type',
   'pad_token_id',
   'pretraining_tp',
@@ -27,7 +26,6 @@ const HARMLESS = new Set([
   'quantization_config',
   'router_aux_loss_coef',
   'seq_aux',
-  'sliding_window',
   'tokenizer_class',
   'torch_dtype',
   'transformers_version',
@@ -48,6 +46,8 @@ export interface ConfigReader {
   list(key: string): readonly number[];
   /** The only value that is implemented. A missing key counts as that value. */
   expect(key: string, wanted: string | boolean): void;
+  /** What the value stands for in `choices`. A missing key counts as `fallback`. */
+  choice<T>(key: string, choices: Readonly<Record<string, T>>, fallback: T): T;
   /** The value as it stands; whoever asks checks it. */
   raw(key: string): unknown;
   /** Throws if a key that may matter was never read. */
@@ -90,6 +90,13 @@ export function configReader(config: Readonly<Record<string, unknown>>, file = '
       const value = get(key);
       if (value !== undefined && value !== wanted)
         fail(key, `${JSON.stringify(wanted)}, the only value that is implemented`);
+    },
+    choice(key, choices, fallback) {
+      const value = get(key);
+      if (value === undefined) return fallback;
+      return typeof value === 'string' && Object.hasOwn(choices, value)
+        ? choices[value]!
+        : fail(key, `one of ${Object.keys(choices).join(', ')}`);
     },
     raw: get,
     finish() {

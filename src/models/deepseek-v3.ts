@@ -4,6 +4,7 @@
  * which MTP joins its two inputs: vLLM deepseek_mtp.py.
  */
 import { UnsupportedConfigError } from '../errors.ts';
+import { type Activation, HIDDEN_ACTS } from '../graph/activation.ts';
 import { createTensor, type Tensor, viewColumns } from '../graph/graph.ts';
 import { attend } from '../graph/ops/attention.ts';
 import { lastRow } from '../graph/ops/elementwise.ts';
@@ -17,13 +18,14 @@ import { readRope, yarnMscale } from '../graph/rope.ts';
 import type { Weights } from '../graph/weight.ts';
 import { type ConfigReader, configReader } from './config.ts';
 import { type ExpertsConfig, expectVec4s, expertsConfig, routedExperts } from './experts.ts';
-import { decoder, norm, preNormLayer, swigluMlp } from './layers.ts';
-import { defineModel, type ModelConfig, named, type Run } from './model.ts';
+import { decoder, gatedMlp, norm, preNormLayer } from './layers.ts';
+import { defineModel, type ModelConfig, named, type Recording } from './model.ts';
 
 /** Keys as in config.json, camelCased; `numExperts` is n_routed_experts. */
 interface DeepseekV3Config extends ModelConfig, ExpertsConfig {
   readonly numAttentionHeads: number;
   readonly intermediateSize: number;
+  readonly hiddenAct: Activation;
   readonly rmsNormEps: number;
   readonly tieWordEmbeddings: boolean;
   readonly numNextnPredictLayers: number;
@@ -47,14 +49,13 @@ interface DeepseekV3Config extends ModelConfig, ExpertsConfig {
 export const deepseekV3 = defineModel<DeepseekV3Config>({
   architectures: ['DeepseekV3ForCausalLM'],
   config,
-  forward: (tokens, w, cfg, run) => decoder(tokens, w, cfg, run, (x, wl, i) => layer(x, wl, cfg, run, i)),
+  forward: (w, cfg, into) => decoder(w, cfg, into, (x, wl, i) => layer(x, wl, cfg, into, i)),
   draft,
 });
 
 function config(json: Readonly<Record<string, unknown>>): DeepseekV3Config {
   const read = configReader(json);
   const count = (key: string): number => read.count(key);
-  read.expect('hidden_act', 'silu');
   read.expect('attention_bias', false);
   read.expect('scoring_func', 'sigmoid');
   read.expect('topk_method', 'noaux_tc');
@@ -69,8 +70,10 @@ function config(json: Readonly<Record<string, unknown>>): DeepseekV3Config {
     vocabSize: count('vocab_size'),
     hiddenSize: count('hidden_size'),
     numHiddenLayers: count('num_hidden_layers'),
+    windows: [undefined],
     numAttentionHeads: count('num_attention_heads'),
     intermediateSize: count('intermediate_size'),
+    hiddenAct: read.choice('hidden_act', HIDDEN_ACTS, 'silu'),
     maxPositionEmbeddings: count('max_position_embeddings'),
     rmsNormEps: read.number('rms_norm_eps'),
     tieWordEmbeddings: read.flag('tie_word_embeddings', false),
@@ -118,19 +121,19 @@ function groups(
   return { nGroup, topkGroup, routedScalingFactor: read.number('routed_scaling_factor', 1) };
 }
 
-function layer(x: Tensor, w: Weights, cfg: DeepseekV3Config, run: Run, i: number): Tensor {
+function layer(x: Tensor, w: Weights, cfg: DeepseekV3Config, into: Recording, i: number): Tensor {
   const isDense = i < cfg.firstKDenseReplace || i % cfg.moeLayerFreq !== 0;
   return preNormLayer(
     x,
     w,
     cfg,
-    (h, wa) => attention(h, wa, cfg, run, i),
-    (h, wm) => (isDense ? [swigluMlp(h, wm, cfg)] : sparseMlp(h, wm, cfg)),
+    (h, wa) => attention(h, wa, cfg, into, i),
+    (h, wm) => (isDense ? [gatedMlp(h, wm, cfg)] : sparseMlp(h, wm, cfg)),
   );
 }
 
 /** Attention over the latent cache: kv_b_proj's key part is absorbed into q, its value part comes after the attention. */
-function attention(x: Tensor, w: Weights, cfg: DeepseekV3Config, run: Run, i: number): Tensor {
+function attention(x: Tensor, w: Weights, cfg: DeepseekV3Config, into: Recording, i: number): Tensor {
   const {
     numAttentionHeads: heads,
     kvLoraRank: rank,
@@ -142,9 +145,9 @@ function attention(x: Tensor, w: Weights, cfg: DeepseekV3Config, run: Run, i: nu
   const { q, latent } = projections(x, w, cfg);
   const up = w.matrix(['kv_b_proj'], [heads * (nope + vHeadDim)], rank, { unitRows: nope + vHeadDim });
   const prepared = prepareLatent(
-    { q: splitHeads(q, [heads], nope + qkRopeHeadDim)[0]!, latent, angles: run.angles },
+    { q: splitHeads(q, [heads], nope + qkRopeHeadDim)[0]!, latent, angles: into.angles },
     { norm: w.vector(['kv_a_layernorm.weight'], [rank]), weight: up },
-    { layer: i, capacity: run.capacity, dtype: run.kvDtype, eps: LORA_NORM_EPS, pairing: cfg.pairing },
+    { layer: i, format: into.kvFormat, eps: LORA_NORM_EPS, pairing: cfg.pairing },
   );
   const attended = attend(prepared.q, prepared.cache, cfg.softmaxScale);
   const values = headLinear(attended, up, nope, vHeadDim);
@@ -170,8 +173,8 @@ function projections(x: Tensor, w: Weights, cfg: DeepseekV3Config): { q: Tensor;
 
 /** The shared experts are one dense MLP beside the routed ones. */
 function sparseMlp(x: Tensor, w: Weights, cfg: DeepseekV3Config): readonly Tensor[] {
-  const { numExperts, nSharedExperts, hiddenSize } = cfg;
-  const logits = linear(x, w.matrix(['gate'], [numExperts], hiddenSize));
+  const { numExperts, nSharedExperts, hiddenSize, hiddenAct } = cfg;
+  const logits = linear(x, w.matrix(['gate'], [numExperts], hiddenSize, { role: 'router' }));
   const routing = route(
     logits,
     {
@@ -187,7 +190,9 @@ function sparseMlp(x: Tensor, w: Weights, cfg: DeepseekV3Config): readonly Tenso
   const routed = routedExperts(x, w, cfg, routing);
   if (nSharedExperts === 0) return [routed];
   const intermediateSize = cfg.moeIntermediateSize * nSharedExperts;
-  const shared = w.at('shared_experts').run((ws) => swigluMlp(x, ws, { hiddenSize, intermediateSize }));
+  const shared = w
+    .at('shared_experts')
+    .run((ws) => gatedMlp(x, ws, { hiddenSize, intermediateSize, hiddenAct }));
   return [shared, routed];
 }
 
@@ -195,23 +200,25 @@ function sparseMlp(x: Tensor, w: Weights, cfg: DeepseekV3Config): readonly Tenso
  * MTP: eh_proj([enorm(embedding of the next token) | hnorm(hidden)]), one layer like the others, a norm and the head. The
  * module's embedding and head are copies of the model's own, which serve instead.
  */
-function draft(tokens: Tensor, hidden: Tensor, w: Weights, cfg: DeepseekV3Config, run: Run): Tensor {
+function draft(hidden: Tensor, w: Weights, cfg: DeepseekV3Config, into: Recording): Tensor {
   const { hiddenSize, vocabSize, numHiddenLayers } = cfg;
   const model = w.at('model');
-  const embedding = model.matrix(['embed_tokens'], [vocabSize], hiddenSize);
+  const embedding = model.matrix(['embed_tokens'], [vocabSize], hiddenSize, { role: 'embedding' });
   const wm = model.at('layers', numHiddenLayers);
   const x = wm.run(() => {
-    const both = createTensor(tokens.graph, [tokens.shape[0]!, 2 * hiddenSize], {
+    const both = createTensor(into.graph, [into.rows, 2 * hiddenSize], {
       name: `${wm.path}.inputs`,
     });
-    norm(embed(tokens, embedding), wm, 'enorm', cfg, viewColumns(both, 0, [hiddenSize]));
+    norm(embed(into.graph, into.rows, embedding), wm, 'enorm', cfg, viewColumns(both, 0, [hiddenSize]));
     norm(hidden, wm, 'hnorm', cfg, viewColumns(both, hiddenSize, [hiddenSize]));
-    const joined = linear(both, wm.matrix(['eh_proj'], [hiddenSize], 2 * hiddenSize));
-    return named(layer(joined, wm, cfg, run, numHiddenLayers), wm.path);
+    const joined = linear(both, wm.matrix(['eh_proj'], [hiddenSize], 2 * hiddenSize, { role: 'mtp' }));
+    return named(layer(joined, wm, cfg, into, numHiddenLayers), wm.path);
   });
   return wm.at('shared_head').run((wh) => {
-    const last = run.logits === 'last' && x.shape[0]! > 1 ? lastRow(x) : x;
-    const head = cfg.tieWordEmbeddings ? embedding : w.matrix(['lm_head'], [vocabSize], hiddenSize);
+    const last = into.logits === 'last' && into.rows > 1 ? lastRow(x, into.sequences) : x;
+    const head = cfg.tieWordEmbeddings
+      ? embedding
+      : w.matrix(['lm_head'], [vocabSize], hiddenSize, { role: 'head' });
     return named(linear(norm(last, wh, 'norm', cfg), head), `${wh.path}.head`);
   });
 }

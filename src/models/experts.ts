@@ -1,7 +1,8 @@
 /** @file Mixture of experts as the families share it: what a config says of it, the router, the routed and the shared experts. */
 import { UnsupportedConfigError } from '../errors.ts';
+import type { Activation } from '../graph/activation.ts';
 import { type Tensor, viewColumns } from '../graph/graph.ts';
-import { sigmoidGate, swiglu } from '../graph/ops/elementwise.ts';
+import { gate, sigmoidGate } from '../graph/ops/elementwise.ts';
 import {
   combineExperts,
   expertLinear,
@@ -13,7 +14,7 @@ import {
 import { linear } from '../graph/ops/linear.ts';
 import type { Weight, Weights } from '../graph/weight.ts';
 import type { ConfigReader } from './config.ts';
-import { swigluMlp } from './layers.ts';
+import { gatedMlp } from './layers.ts';
 
 /** Keys as in config.json, camelCased; families that name them otherwise translate. */
 export interface ExpertsConfig {
@@ -75,26 +76,29 @@ export function routeSoftmax(logits: Tensor, cfg: ExpertsConfig): Routing {
   });
 }
 
-/** The weighted sum of each row's experts: scale * down(silu(gate(x)) * up(x)). */
+/** The weighted sum of each row's experts: scale * down(activate(gate(x)) * up(x)). */
 export function routedExperts(
   x: Tensor,
   w: Weights,
-  cfg: { hiddenSize: number } & ExpertsConfig,
+  cfg: { hiddenSize: number; hiddenAct: Activation } & ExpertsConfig,
   routing: Routing,
 ): Tensor {
   const { numExperts, moeIntermediateSize: width, hiddenSize } = cfg;
   const gateUp = w.experts(numExperts, ['gate_proj', 'up_proj'], [width, width], hiddenSize, 'interleaved');
   const down = w.experts(numExperts, ['down_proj'], [hiddenSize], width);
-  return combineExperts(expertLinear(swiglu(expertLinear(x, gateUp, routing)), down, routing), routing);
+  return combineExperts(
+    expertLinear(gate(expertLinear(x, gateUp, routing), cfg.hiddenAct), down, routing),
+    routing,
+  );
 }
 
 /** Qwen3's sparse MLP. */
 export function sparseMlp(
   x: Tensor,
   w: Weights,
-  cfg: { hiddenSize: number } & ExpertsConfig,
+  cfg: { hiddenSize: number; hiddenAct: Activation } & ExpertsConfig,
 ): readonly Tensor[] {
-  const logits = linear(x, w.matrix(['gate'], [cfg.numExperts], cfg.hiddenSize));
+  const logits = linear(x, w.matrix(['gate'], [cfg.numExperts], cfg.hiddenSize, { role: 'router' }));
   return [routedExperts(x, w, cfg, routeSoftmax(logits, cfg))];
 }
 
@@ -102,18 +106,21 @@ export function sparseMlp(
 export function sparseMlpWithSharedExpert(
   x: Tensor,
   w: Weights,
-  cfg: { hiddenSize: number; sharedExpertIntermediateSize: number } & ExpertsConfig,
+  cfg: { hiddenSize: number; hiddenAct: Activation; sharedExpertIntermediateSize: number } & ExpertsConfig,
 ): readonly Tensor[] {
-  const { numExperts, hiddenSize, sharedExpertIntermediateSize: intermediateSize } = cfg;
+  const { numExperts, hiddenSize, hiddenAct, sharedExpertIntermediateSize: intermediateSize } = cfg;
   // One projection for the router and the shared expert's gate.
-  const logits = linear(x, w.matrix(['gate', 'shared_expert_gate'], [numExperts, 1], hiddenSize));
-  const gate = viewColumns(logits, numExperts, [1]);
+  const logits = linear(
+    x,
+    w.matrix(['gate', 'shared_expert_gate'], [numExperts, 1], hiddenSize, { role: 'router' }),
+  );
+  const share = viewColumns(logits, numExperts, [1]);
   const routing = routeSoftmax(viewColumns(logits, 0, [numExperts]), cfg);
   const shared = w
     .at('shared_expert')
     .run((ws) =>
-      swigluMlp(x, ws, { hiddenSize, intermediateSize }, (h: Tensor, down: Weight) =>
-        linear(sigmoidGate(h, gate), down),
+      gatedMlp(x, ws, { hiddenSize, intermediateSize, hiddenAct }, (h: Tensor, down: Weight) =>
+        linear(sigmoidGate(h, share), down),
       ),
     );
   return [shared, routedExperts(x, w, cfg, routing)];

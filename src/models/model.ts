@@ -1,5 +1,6 @@
 /** @file What a model family is. Families are pure: shapes, names and ops; no kernel, no weight format, no device. */
-import type { Tensor } from '../graph/graph.ts';
+import type { Graph, Tensor } from '../graph/graph.ts';
+import type { KvFormat } from '../graph/ops/cache.ts';
 import type { RopeScaling } from '../graph/rope.ts';
 import type { Weights } from '../graph/weight.ts';
 
@@ -10,18 +11,23 @@ export interface ModelConfig {
   readonly numHiddenLayers: number;
   readonly maxPositionEmbeddings: number;
   readonly rope: RopeScaling;
+  /** Windows that some layers see, as kernels know them by; undefined stands for layers that see every position. */
+  readonly windows: readonly (number | undefined)[];
   /** Modules behind the last layer that predict the token after next (MTP), as `draft` of the family runs them. */
   readonly numNextnPredictLayers?: number;
 }
 
-/** What a recording is for. */
-export interface Run {
-  /** Positions of the KV cache. */
-  readonly capacity: number;
-  readonly kvDtype: 'f16' | 'f32';
-  /** Logits of the step's last row, or of every row. */
+/** What a family records into. */
+export interface Recording {
+  readonly graph: Graph;
+  /** Rows of a pass. */
+  readonly rows: number;
+  /** Sequences that they belong to, at most. */
+  readonly sequences: number;
+  readonly kvFormat: KvFormat;
+  /** Logits of each sequence's last row, or of every row. */
   readonly logits: 'last' | 'all';
-  /** Rotary tables of the step's rows, f32 [rows, rotated values per head]. */
+  /** Rotary tables of the rows, f32 [rows, rotated values per head]. */
   readonly angles: Tensor;
   /** A session tensor f32 [rows, hidden_size]: the final norm of every row goes there, where `draft` reads it. */
   readonly hidden?: Tensor;
@@ -32,14 +38,14 @@ export interface ModelFamily<Config extends ModelConfig = ModelConfig> {
   readonly architectures: readonly string[];
   /** Reads config.json. @throws UnsupportedConfigError */
   readonly config: (json: Readonly<Record<string, unknown>>) => Config;
-  /** Records the forward pass: tokens u32 [rows] -> logits f32 [rows or 1, vocab_size]. */
-  readonly forward: (tokens: Tensor, w: Weights, config: Config, run: Run) => Tensor;
+  /** Records the forward pass: the tokens of the batch's rows -> logits f32 [rows or sequences, vocab_size]. */
+  readonly forward: (w: Weights, config: Config, into: Recording) => Tensor;
   /**
    * Records the checkpoint's own module that predicts the token after next, of families whose config may have one:
-   * hidden f32 [rows, hidden_size] as `forward` left it in `run.hidden`, tokens u32 [rows] the token that follows each row
-   * -> logits f32 [rows or 1, vocab_size] of the token behind that. It has a KV cache of its own at the same positions.
+   * hidden f32 [rows, hidden_size] as `forward` left it in `into.hidden`, and as the batch's tokens the one that follows each row
+   * -> logits f32 [rows or sequences, vocab_size] of the token after that. It has a KV cache of its own at the same positions.
    */
-  readonly draft?: (tokens: Tensor, hidden: Tensor, w: Weights, config: Config, run: Run) => Tensor;
+  readonly draft?: (hidden: Tensor, w: Weights, config: Config, into: Recording) => Tensor;
 }
 
 /** A family whose config type is its own affair. */

@@ -8,7 +8,7 @@ import {
   sparseLayers,
   sparseMlpWithSharedExpert,
 } from './experts.ts';
-import { type DecoderConfig, decoder, decoderConfig, preNormLayer, swigluMlp } from './layers.ts';
+import { type DecoderConfig, decoder, decoderConfig, gatedMlp, preNormLayer } from './layers.ts';
 import { defineModel } from './model.ts';
 import { qwen2Attention } from './qwen2.ts';
 
@@ -30,14 +30,14 @@ export const qwen2Moe = defineModel<Qwen2MoeConfig>({
         sharedExpertIntermediateSize,
       };
     }),
-  forward: (tokens, w, cfg, run) =>
-    decoder(tokens, w, cfg, run, (x, wl, layer) =>
+  forward: (w, cfg, into) =>
+    decoder(w, cfg, into, (x, wl, layer) =>
       preNormLayer(
         x,
         wl,
         cfg,
-        (h, wa) => qwen2Attention(h, wa, cfg, run, layer),
-        (h, wm) => (isSparse(cfg, layer) ? sparseMlpWithSharedExpert(h, wm, cfg) : [swigluMlp(h, wm, cfg)]),
+        (h, wa) => qwen2Attention(h, wa, cfg, into, layer),
+        (h, wm) => (isSparse(cfg, layer) ? sparseMlpWithSharedExpert(h, wm, cfg) : [gatedMlp(h, wm, cfg)]),
       ),
     ),
 });

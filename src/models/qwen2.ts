@@ -1,38 +1,52 @@
 /** @file Qwen2 and Qwen2.5, dense: a pre-norm GQA decoder with biases on q, k and v. */
+import { InvalidInputError } from '../errors.ts';
 import type { Tensor } from '../graph/graph.ts';
 import { attend } from '../graph/ops/attention.ts';
 import { appendKv, kvCache } from '../graph/ops/cache.ts';
 import { rope, splitHeads } from '../graph/ops/heads.ts';
 import { linear } from '../graph/ops/linear.ts';
 import type { Weights } from '../graph/weight.ts';
-import { type DecoderConfig, decoder, decoderConfig, preNormLayer, projectQkv, swigluMlp } from './layers.ts';
-import { defineModel, type Run } from './model.ts';
+import { type DecoderConfig, decoder, decoderConfig, gatedMlp, preNormLayer, projectQkv } from './layers.ts';
+import { defineModel, type Recording } from './model.ts';
 
 export const qwen2 = defineModel<DecoderConfig>({
   architectures: ['Qwen2ForCausalLM'],
   config: (json) => decoderConfig(json, { attentionBias: true }),
-  forward: (tokens, w, cfg, run) =>
-    decoder(tokens, w, cfg, run, (x, wl, layer) =>
+  forward: (w, cfg, into) =>
+    decoder(w, cfg, into, (x, wl, layer) =>
       preNormLayer(
         x,
         wl,
         cfg,
-        (h, wa) => qwen2Attention(h, wa, cfg, run, layer),
-        (h, wm) => [swigluMlp(h, wm, cfg)],
+        (h, wa) => qwen2Attention(h, wa, cfg, into, layer),
+        (h, wm) => [gatedMlp(h, wm, cfg)],
       ),
     ),
 });
 
 /** Grouped-query attention with biases on q, k and v. */
-export function qwen2Attention(x: Tensor, w: Weights, cfg: DecoderConfig, run: Run, layer: number): Tensor {
+export function qwen2Attention(
+  x: Tensor,
+  w: Weights,
+  cfg: DecoderConfig,
+  into: Recording,
+  layer: number,
+): Tensor {
   const { numAttentionHeads: heads, numKeyValueHeads: kvHeads, headDim } = cfg;
   const [q, k, v] = splitHeads(projectQkv(x, w, cfg), [heads, kvHeads, kvHeads], headDim) as [
     Tensor,
     Tensor,
     Tensor,
   ];
-  const cache = kvCache(x.graph, layer, run.capacity, kvHeads, headDim, run.kvDtype);
-  const qr = rope(q, run.angles);
-  const attended = attend(qr, appendKv(cache, rope(k, run.angles), v), headDim ** -0.5);
+  if (into.kvFormat === 'int8' && cfg.attentionBias) {
+    // Biases of k make a few channels much larger than the others, which share their scale.
+    throw new InvalidInputError(
+      `kvFormat is int8, which loses too much of this model's keys: they have a bias and no norm. Load it with kvFormat: 'f16'.`,
+    );
+  }
+  const window = cfg.layerWindows[layer];
+  const cache = kvCache(x.graph, layer, { kvHeads, headDim, format: into.kvFormat, window });
+  const qr = rope(q, into.angles);
+  const attended = attend(qr, appendKv(cache, rope(k, into.angles), v), headDim ** -0.5);
   return linear(attended, w.matrix(['o_proj'], [cfg.hiddenSize], heads * headDim));
 }

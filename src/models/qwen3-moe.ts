@@ -7,7 +7,7 @@ import {
   sparseLayers,
   sparseMlp,
 } from './experts.ts';
-import { type DecoderConfig, decoder, decoderConfig, preNormLayer, swigluMlp } from './layers.ts';
+import { type DecoderConfig, decoder, decoderConfig, gatedMlp, preNormLayer } from './layers.ts';
 import { defineModel } from './model.ts';
 import { qwen3Attention } from './qwen3.ts';
 
@@ -18,14 +18,14 @@ export const qwen3Moe = defineModel<DecoderConfig & ExpertsConfig & SparseLayers
       ...expertsConfig(read, 'num_experts'),
       ...sparseLayers(read),
     })),
-  forward: (tokens, w, cfg, run) =>
-    decoder(tokens, w, cfg, run, (x, wl, layer) =>
+  forward: (w, cfg, into) =>
+    decoder(w, cfg, into, (x, wl, layer) =>
       preNormLayer(
         x,
         wl,
         cfg,
-        (h, wa) => qwen3Attention(h, wa, cfg, run, layer),
-        (h, wm) => (isSparse(cfg, layer) ? sparseMlp(h, wm, cfg) : [swigluMlp(h, wm, cfg)]),
+        (h, wa) => qwen3Attention(h, wa, cfg, into, layer),
+        (h, wm) => (isSparse(cfg, layer) ? sparseMlp(h, wm, cfg) : [gatedMlp(h, wm, cfg)]),
       ),
     ),
 });

@@ -6,26 +6,32 @@ import { rope, splitHeads } from '../graph/ops/heads.ts';
 import { linear } from '../graph/ops/linear.ts';
 import { rmsNorm } from '../graph/ops/norm.ts';
 import type { Weights } from '../graph/weight.ts';
-import { type DecoderConfig, decoder, decoderConfig, preNormLayer, projectQkv, swigluMlp } from './layers.ts';
-import { defineModel, type Run } from './model.ts';
+import { type DecoderConfig, decoder, decoderConfig, gatedMlp, preNormLayer, projectQkv } from './layers.ts';
+import { defineModel, type Recording } from './model.ts';
 
 export const qwen3 = defineModel<DecoderConfig>({
   architectures: ['Qwen3ForCausalLM'],
   config: (json) => decoderConfig(json, { attentionBias: false }),
-  forward: (tokens, w, cfg, run) =>
-    decoder(tokens, w, cfg, run, (x, wl, layer) =>
+  forward: (w, cfg, into) =>
+    decoder(w, cfg, into, (x, wl, layer) =>
       preNormLayer(
         x,
         wl,
         cfg,
-        (h, wa) => qwen3Attention(h, wa, cfg, run, layer),
-        (h, wm) => [swigluMlp(h, wm, cfg)],
+        (h, wa) => qwen3Attention(h, wa, cfg, into, layer),
+        (h, wm) => [gatedMlp(h, wm, cfg)],
       ),
     ),
 });
 
 /** Grouped-query attention that RMS-norms each q and k head before it rotates them. */
-export function qwen3Attention(x: Tensor, w: Weights, cfg: DecoderConfig, run: Run, layer: number): Tensor {
+export function qwen3Attention(
+  x: Tensor,
+  w: Weights,
+  cfg: DecoderConfig,
+  into: Recording,
+  layer: number,
+): Tensor {
   const { numAttentionHeads: heads, numKeyValueHeads: kvHeads, headDim } = cfg;
   const [q, k, v] = splitHeads(projectQkv(x, w, cfg), [heads, kvHeads, kvHeads], headDim) as [
     Tensor,
@@ -33,9 +39,10 @@ export function qwen3Attention(x: Tensor, w: Weights, cfg: DecoderConfig, run: R
     Tensor,
   ];
   const headNorm = (name: string) => w.vector([`${name}.weight`], [headDim]);
-  const cache = kvCache(x.graph, layer, run.capacity, kvHeads, headDim, run.kvDtype);
-  const qr = rope(rmsNorm(q, headNorm('q_norm'), cfg.rmsNormEps), run.angles);
-  const kr = rope(rmsNorm(k, headNorm('k_norm'), cfg.rmsNormEps), run.angles);
+  const window = cfg.layerWindows[layer];
+  const cache = kvCache(x.graph, layer, { kvHeads, headDim, format: into.kvFormat, window });
+  const qr = rope(rmsNorm(q, headNorm('q_norm'), cfg.rmsNormEps), into.angles);
+  const kr = rope(rmsNorm(k, headNorm('k_norm'), cfg.rmsNormEps), into.angles);
   const bias = cfg.attentionBias ? w.vector(['o_proj.bias'], [cfg.hiddenSize]) : undefined;
   return linear(
     attend(qr, appendKv(cache, kr, v), headDim ** -0.5),

@@ -7,7 +7,7 @@ import {
   opOutputs,
   type Tensor,
 } from '../../src/graph/graph.ts';
-import { add, swiglu } from '../../src/graph/ops/elementwise.ts';
+import { add, gate } from '../../src/graph/ops/elementwise.ts';
 import { linear } from '../../src/graph/ops/linear.ts';
 import { rmsNorm } from '../../src/graph/ops/norm.ts';
 import { planGraph } from '../../src/graph/plan.ts';
@@ -24,7 +24,7 @@ function record(rows: number, numBlocks: number) {
     x = w.at('layers', i).run((wl) => {
       const h = rmsNorm(x, wl.vector(['norm.weight'], [64]), 1e-6);
       const gateUp = wl.matrix(['gate', 'up'], [96, 96], 64, { layout: 'interleaved' });
-      return add(x, linear(swiglu(linear(h, gateUp)), wl.matrix(['down'], [64], 96)));
+      return add(x, linear(gate(linear(h, gateUp), 'silu'), wl.matrix(['down'], [64], 96)));
     });
   }
   return { graph, out: x };

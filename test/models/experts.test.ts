@@ -1,17 +1,17 @@
 /** What configs of mixtures of experts and of latent attention may say, and what they may not. */
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { recordStep } from '../../src/engine/recording.ts';
 import { MissingWeightError, UnsupportedConfigError, WeightMismatchError } from '../../src/errors.ts';
 import { familyOf } from '../../src/models/index.ts';
+import { recordPlan } from '../../src/runtime/program/plans.ts';
 import { checkpointResolver, uniformResolver } from '../../src/weights/resolve.ts';
 
 const read = (path: string): Record<string, unknown> =>
   JSON.parse(readFileSync(new URL(`../fixtures/${path}/config.json`, import.meta.url), 'utf8'));
 const plan = (json: Record<string, unknown>, resolve = uniformResolver('bf16')) => {
   const family = familyOf(json);
-  const options = { rows: 1, capacity: 64, kvDtype: 'f16' } as const;
-  return recordStep({ family, config: family.config(json), resolve }, options);
+  const options = { capacity: 64, maxSequences: 1, prefillRows: 8, kvFormat: 'f16' } as const;
+  return recordPlan({ family, config: family.config(json), resolve }, options, 'rows1');
 };
 
 describe.each([
@@ -63,11 +63,12 @@ describe('a checkpoint that lacks a piece is refused before a byte of weights is
   const planWith = (change: (tensors: Map<string, number[]>) => void) => {
     const tensors = new Map<string, number[]>();
     const known = uniformResolver('bf16');
-    plan(json, (names, shapes) => {
+    plan(json, (weight) => {
+      const { names, rowsOf, cols, isVector } = weight;
       names.forEach((name, i) => {
-        tensors.set(name, [...shapes[i]!]);
+        tensors.set(name, isVector ? [rowsOf[i]!] : [rowsOf[i]!, cols]);
       });
-      return known(names, shapes);
+      return known(weight);
     });
     change(tensors);
     const entries = new Map(

@@ -1,13 +1,13 @@
 /** Plans of every family as text: an accidental extra dispatch shows in review. */
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { estimate } from '../../src/engine/estimate.ts';
 import { printPlan } from '../../src/graph/print.ts';
+import { estimate } from '../../src/runtime/load/estimate.ts';
 import { uniformResolver } from '../../src/weights/resolve.ts';
 
 const read = (path: string): Record<string, unknown> =>
   JSON.parse(readFileSync(new URL(`../fixtures/${path}/config.json`, import.meta.url), 'utf8'));
-const options = { capacity: 256, kvDtype: 'f16', prefillRows: 64, maxBindingBytes: 2 ** 31 } as const;
+const options = { capacity: 256, kvFormat: 'f16', prefillRows: 64, maxBindingBytes: 2 ** 31 } as const;
 const plan = (json: Record<string, unknown>, more = {}) =>
   estimate(json, uniformResolver('bf16'), { ...options, ...more });
 

@@ -1,18 +1,20 @@
 /** @file Attention over a cache: in one op, or in two for steps of few rows. */
-import { createTensor, type OpRecord, type Out, record, type Tensor } from '../graph.ts';
+import { batchTensor, createTensor, type OpRecord, type Out, record, type Tensor } from '../graph.ts';
 import { expectHeads, fail } from '../shapes.ts';
 import type { KvCache } from './cache.ts';
 
 /**
- * Causal grouped-query attention of q [rows, heads, k_dim] over cache positions 0 .. step.position + r:
- * out[r, h] = sum_t softmax_t(scale * q[r, h] . keys[t, g]) values[t, g], g = floor(h * kv_heads / heads). keys [capacity,
- * kv_heads, k_dim], values [capacity, kv_heads, v_dim] (with latent attention a view of the keys' buffer). out [rows, heads * v_dim].
+ * Causal grouped-query attention of q [rows, heads, k_dim] over the cached positions of each row's sequence up to its own, with
+ * `window` only the last `window` of them:
+ * out[r, h] = sum_t softmax_t(scale * q[r, h] . keys[t, g]) values[t, g], g = floor(h * kv_heads / heads). keys [block_length,
+ * kv_heads, k_dim] and values [block_length, kv_heads, v_dim] are a block of the cache (with latent attention values are a view of the
+ * keys). out [rows, heads * v_dim]. Where rows are many, they are neighbouring positions of one sequence.
  */
 export type AttendOp = OpRecord<
   'attend',
-  { q: Tensor; keys: Tensor; values: Tensor },
+  { q: Tensor; keys: Tensor; values: Tensor; batch: Tensor },
   object,
-  { scale: number },
+  { scale: number; window: number | undefined },
   Out
 >;
 
@@ -22,24 +24,31 @@ export interface Splitting {
   readonly maxSplits: number;
   /** Workgroups that each split has. */
   readonly groups: number;
+  readonly window: number | undefined;
 }
 
 /**
- * The first half of `attend` for few rows: the step's context is cut into splits of `splitLength` positions, or a multiple
+ * The first half of `attend` for few rows: the context of each row is cut into splits of `splitLength` positions, or a multiple
  * of that when it would be more than `maxSplits` or, with `groups` workgroups each, more than fill the device. Each
  * gives a partial result: partials f32 [rows, heads, maxSplits, v_dim + 2 (weighted sum, largest score in units of ln 2, sum
  * of exponentials), padded to a multiple of 4].
  */
 export type AttendSplitOp = OpRecord<
   'attendSplit',
-  { q: Tensor; keys: Tensor; values: Tensor },
+  { q: Tensor; keys: Tensor; values: Tensor; batch: Tensor },
   object,
   { scale: number } & Splitting,
   { partials: Tensor }
 >;
 
-/** The second half: merges the partial results of all splits below the step's context. */
-export type AttendMergeOp = OpRecord<'attendMerge', { partials: Tensor }, object, Splitting, Out>;
+/** The second half: merges the partial results of the splits of each row. */
+export type AttendMergeOp = OpRecord<
+  'attendMerge',
+  { partials: Tensor; batch: Tensor },
+  object,
+  Splitting,
+  Out
+>;
 
 declare module '../graph.ts' {
   interface OpTable {
@@ -66,9 +75,9 @@ export function attend(q: Tensor, cache: KvCache, scale: number): Tensor {
   record(q.graph, {
     kind: 'attend',
     scope: q.graph.scope,
-    inputs: { q, keys: cache.keys, values: cache.values },
+    inputs: { q, keys: cache.keys, values: cache.values, batch: batchTensor(q.graph) },
     weights: {},
-    attrs: { scale },
+    attrs: { scale, window: cache.window },
     outputs: { out },
   });
   return out;

@@ -1,23 +1,33 @@
 /** @file Ops that look at one value, or one pair, at a time; and the choice of a row. */
-import { createTensor, type OpRecord, type Out, record, rowSize, type Tensor } from '../graph.ts';
+
+import type { Activation } from '../activation.ts';
+import {
+  batchTensor,
+  createTensor,
+  type OpRecord,
+  type Out,
+  record,
+  rowSize,
+  type Tensor,
+} from '../graph.ts';
 import { expectCols, expectSameShape, fail } from '../shapes.ts';
 
 /** out = a + b. */
 export type AddOp = OpRecord<'add', { a: Tensor; b: Tensor }, object, object, Out>;
 
-/** out[r, n] = silu(x[r, 2n]) * x[r, 2n + 1]: gate and up in turn. */
-export type SwigluOp = OpRecord<'swiglu', { x: Tensor }, object, object, Out>;
+/** out[r, n] = activate(x[r, 2n]) * x[r, 2n + 1]: gate and up in turn. With silu this is SwiGLU. */
+export type GateOp = OpRecord<'gate', { x: Tensor }, object, { activation: Activation }, Out>;
 
 /** out[r] = x[r] * sigmoid(gate[r]): x [rows, n], gate [rows, 1]. */
 export type SigmoidGateOp = OpRecord<'sigmoidGate', { x: Tensor; gate: Tensor }, object, object, Out>;
 
-/** out [1, cols] = x[step.rows - 1]: the row whose logits choose the next token. */
-export type LastRowOp = OpRecord<'lastRow', { x: Tensor }, object, object, Out>;
+/** out[s] = x[the last row of sequence s]: the rows whose logits choose the next tokens. */
+export type LastRowOp = OpRecord<'lastRow', { x: Tensor; batch: Tensor }, object, object, Out>;
 
 declare module '../graph.ts' {
   interface OpTable {
     add: AddOp;
-    swiglu: SwigluOp;
+    gate: GateOp;
     sigmoidGate: SigmoidGateOp;
     lastRow: LastRowOp;
   }
@@ -38,16 +48,16 @@ export function add(a: Tensor, b: Tensor): Tensor {
 }
 
 /** x [rows, 2n] or [rows, k, 2n], gate and up in turn -> half as many columns. */
-export function swiglu(x: Tensor): Tensor {
+export function gate(x: Tensor, activation: Activation): Tensor {
   const cols = x.shape.at(-1)!;
-  if (cols % 2 !== 0) fail(x.graph, 'swiglu', `rows of ${cols}`, 'pairs of gate and up');
+  if (cols % 2 !== 0) fail(x.graph, 'gate', `rows of ${cols}`, 'pairs of gate and up');
   const out = createTensor(x.graph, [...x.shape.slice(0, -1), cols / 2]);
   record(x.graph, {
-    kind: 'swiglu',
+    kind: 'gate',
     scope: x.graph.scope,
     inputs: { x },
     weights: {},
-    attrs: {},
+    attrs: { activation },
     outputs: { out },
   });
   return out;
@@ -68,13 +78,13 @@ export function sigmoidGate(x: Tensor, gate: Tensor): Tensor {
   return out;
 }
 
-/** The last row of the step that counts: [rows, cols] -> [1, cols]. */
-export function lastRow(x: Tensor): Tensor {
-  const out = createTensor(x.graph, [1, rowSize(x)]);
+/** The last row of each sequence: [rows, cols] -> [sequences, cols]. */
+export function lastRow(x: Tensor, sequences: number): Tensor {
+  const out = createTensor(x.graph, [sequences, rowSize(x)]);
   record(x.graph, {
     kind: 'lastRow',
     scope: x.graph.scope,
-    inputs: { x },
+    inputs: { x, batch: batchTensor(x.graph) },
     weights: {},
     attrs: {},
     outputs: { out },

@@ -1,10 +1,21 @@
 /** @file Token ids to rows of an embedding table. */
-import { createTensor, type OpRecord, type Out, record, type Tensor } from '../graph.ts';
-import { rowsOf } from '../shapes.ts';
+import {
+  batchTensor,
+  createTensor,
+  type Graph,
+  type OpRecord,
+  type Out,
+  record,
+  sessionTensor,
+  type Tensor,
+} from '../graph.ts';
 import type { Weight } from '../weight.ts';
 
-/** out[r] = table[tokens[r]]. tokens u32 [rows]; an id outside the table gives a row of NaN. */
-export type EmbedOp = OpRecord<'embed', { tokens: Tensor }, { weight: Weight }, object, Out>;
+/**
+ * out[r] = table[token of row r]: the id in the batch, or one that the sampler keeps for the row's slot in `sampled` u32 [1, 2]. An id
+ * outside the table gives a row of NaN.
+ */
+export type EmbedOp = OpRecord<'embed', { batch: Tensor; sampled: Tensor }, { weight: Weight }, object, Out>;
 
 declare module '../graph.ts' {
   interface OpTable {
@@ -12,13 +23,17 @@ declare module '../graph.ts' {
   }
 }
 
-/** tokens u32 [rows] -> f32 [rows, hidden]. */
-export function embed(tokens: Tensor, weight: Weight): Tensor {
-  const out = createTensor(tokens.graph, [rowsOf(tokens), weight.cols]);
-  record(tokens.graph, {
+/** For each slot the id sampled last, and the guess of the one after it. */
+export const sampledTokens = (graph: Graph): Tensor =>
+  sessionTensor(graph, 'sampled', [1, 2], 'u32', { kind: 'sampler' });
+
+/** The tokens of `rows` rows of the batch -> f32 [rows, hidden]. */
+export function embed(graph: Graph, rows: number, weight: Weight): Tensor {
+  const out = createTensor(graph, [rows, weight.cols]);
+  record(graph, {
     kind: 'embed',
-    scope: tokens.graph.scope,
-    inputs: { tokens },
+    scope: graph.scope,
+    inputs: { batch: batchTensor(graph), sampled: sampledTokens(graph) },
     weights: { weight },
     attrs: {},
     outputs: { out },

@@ -1,5 +1,15 @@
 /** @file Mixtures of experts: routing, the chosen experts' matrices, their weighted sum. */
-import { createTensor, type OpRecord, type Out, record, rowSize, type Tensor } from '../graph.ts';
+import type { Activation } from '../activation.ts';
+import {
+  baseOf,
+  createTensor,
+  type OpRecord,
+  type Out,
+  opOutputs,
+  record,
+  rowSize,
+  type Tensor,
+} from '../graph.ts';
 import { fail, rowsOf } from '../shapes.ts';
 import type { Weight } from '../weight.ts';
 
@@ -48,7 +58,7 @@ export interface EntryTiles {
 
 /**
  * y[r, s] = W[experts[r, s]] x[r, s]: the weight's units are the experts' matrices. x [rows, cols] is the same for all
- * slots, or [rows, k, cols]. out [rows, k, n]. `norm` and `swiglu` as in `linear`. With `scales` [rows, k], out [rows, n] =
+ * slots, or [rows, k, cols]. out [rows, k, n]. `norm` and `gate` as in `linear`. With `scales` [rows, k], out [rows, n] =
  * residual + sum_s scales[r, s] y[r, s]. With entries, tiles and dispatch, whoever has many rows may go tile by tile.
  */
 export type ExpertLinearOp = OpRecord<
@@ -63,7 +73,7 @@ export type ExpertLinearOp = OpRecord<
     dispatch?: Tensor;
   },
   { weight: Weight; norm?: Weight },
-  { eps: number; activation: 'none' | 'swiglu'; tile: EntryTiles | undefined },
+  { eps: number; gate: Activation | undefined; tile: EntryTiles | undefined },
   Out
 >;
 
@@ -96,7 +106,7 @@ export const MAX_EXPERTS = 512;
 
 export const MAX_EXPERTS_PER_TOKEN = 16;
 
-/** logits [rows, experts] -> the k experts of each row. */
+/** logits [rows, experts] -> the k experts of each row. The matrix they come from must have the role of a router, which no format rounds. */
 export function route(logits: Tensor, attrs: RouteOp['attrs'], bias?: Weight): Routing {
   const { graph } = logits;
   const numExperts = rowSize(logits);
@@ -123,6 +133,15 @@ export function route(logits: Tensor, attrs: RouteOp['attrs'], bias?: Weight): R
     fail(graph, `bias ${bias.key}`, `${bias.cols} values`, `${numExperts}`);
   if (bias && attrs.scoring === 'softmax')
     fail(graph, 'route', `softmax with the bias ${bias.key}`, 'a bias with sigmoid scores only');
+  const source = graph.ops.findLast((op) => opOutputs(op).includes(baseOf(logits)));
+  if (source?.kind === 'linear' && source.weights.weight.role !== 'router') {
+    fail(
+      graph,
+      `route by ${source.weights.weight.key}`,
+      `a ${source.weights.weight.role}`,
+      'the role router',
+    );
+  }
   const experts = createTensor(graph, [rowsOf(logits), k], { dtype: 'u32', name: `${graph.scope}.experts` });
   const scales = createTensor(graph, [rowsOf(logits), k], { name: `${graph.scope}.scales` });
   record(graph, {
@@ -162,7 +181,7 @@ export function expertLinear(x: Tensor, weight: Weight, { experts }: Routing): T
     scope: x.graph.scope,
     inputs: { x, experts },
     weights: { weight },
-    attrs: { eps: 0, activation: 'none', tile: undefined },
+    attrs: { eps: 0, gate: undefined, tile: undefined },
     outputs: { out },
   });
   return out;

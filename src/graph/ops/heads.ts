@@ -14,13 +14,13 @@ import type { Weight } from '../weight.ts';
 /** Rotary tables come per step: f32 [rows, 2 * half], cos then sin, made on the CPU in f64 (WGSL sin/cos may be off by 2^-11). */
 export type RopePairing = 'half' | 'interleaved';
 
-/** Rotates the first `2 * half` values of each head of x [rows, heads, head_dim]; angles f32 [rows, 2 * half] (cos, then sin). */
+/** Rotates the first `2 * half` values of each head of x [rows, heads, head_dim]; angles f32 [rows, 2 * half] (cos, then sin), in the batch's table. */
 export type RopeOp = OpRecord<'rope', { x: Tensor; angles: Tensor }, object, { pairing: RopePairing }, Out>;
 
 /** RMS-norms heads of q and k (when the norms are given), rotates both, appends k and v to the caches; out is q: appendKv, rope and rmsNorm in one. */
 export type PrepareHeadsOp = OpRecord<
   'prepareHeads',
-  { q: Tensor; k: Tensor; v: Tensor; angles: Tensor },
+  { q: Tensor; k: Tensor; v: Tensor; angles: Tensor; batch: Tensor },
   { qNorm?: Weight; kNorm?: Weight },
   { eps: number; pairing: RopePairing },
   { out: Tensor; keys: Tensor; values: Tensor }

@@ -1,5 +1,7 @@
 /** @file Multi-head latent attention (MLA): what stands before and behind the attention over one latent row per position. */
+import { BLOCK_LENGTH } from '../batch.ts';
 import {
+  batchTensor,
   createTensor,
   type OpRecord,
   type Out,
@@ -11,20 +13,20 @@ import {
 } from '../graph.ts';
 import { expectCols, expectHeads, fail, rowsOf } from '../shapes.ts';
 import type { Weight } from '../weight.ts';
-import type { KvCache } from './cache.ts';
+import { expectKvDims, type KvCache, type KvFormat, kvRole } from './cache.ts';
 import type { RopePairing } from './heads.ts';
 
 /**
  * Latent attention (MLA) before the cache: for rows of q [rows, heads, nope + rope] and latent [rows, rank + rope],
- *   cache[position + r] = [rms_norm(latent[r, :rank]) | rotate(latent[r, rank:])]
+ *   cache[position of r] = [rms_norm(latent[r, :rank]) | rotate(latent[r, rank:])]
  *   out[r, h] = [sum_d q[r, h, d] W[h, d] | rotate(q[r, h, nope:])], W[h, d] = row h * unitRows + d of `weight`
  * `weight` is kv_b_proj [heads * (nope + v), rank], a head its unit, so that out[r, h] . cache[t] is the attention score:
- * the key part of the up-projection is absorbed into the query. out [rows, heads, rank + rope], cache [capacity, 1, rank + rope].
+ * the key part of the up-projection is absorbed into the query. out [rows, heads, rank + rope], cache [block_length, 1, rank + rope].
  * Formula: DeepSeek-V3 inference/model.py (MLA, attn_impl "absorb").
  */
 export type PrepareLatentOp = OpRecord<
   'prepareLatent',
-  { q: Tensor; latent: Tensor; angles: Tensor },
+  { q: Tensor; latent: Tensor; angles: Tensor; batch: Tensor },
   { norm: Weight; weight: Weight },
   { eps: number; pairing: RopePairing },
   { out: Tensor; cache: Tensor }
@@ -57,13 +59,7 @@ declare module '../graph.ts' {
 export function prepareLatent(
   { q, latent, angles }: { q: Tensor; latent: Tensor; angles: Tensor },
   { norm, weight }: { norm: Weight; weight: Weight },
-  {
-    layer,
-    capacity,
-    dtype,
-    eps,
-    pairing,
-  }: { layer: number; capacity: number; dtype: 'f16' | 'f32'; eps: number; pairing: RopePairing },
+  { layer, format, eps, pairing }: { layer: number; format: KvFormat; eps: number; pairing: RopePairing },
 ): { q: Tensor; cache: KvCache } {
   const { graph } = q;
   const [rows, heads, headDim] = expectHeads(q, 'prepareLatent');
@@ -87,17 +83,20 @@ export function prepareLatent(
       `a unit for each of ${heads} heads`,
     );
   }
-  const cache = sessionTensor(graph, `kv.${layer}.latent`, [capacity, 1, rank + rotated], dtype);
+  expectKvDims(graph, format, [rank, rank + rotated]);
+  const shape = [BLOCK_LENGTH, 1, rank + rotated];
+  const cache = sessionTensor(graph, `kv.${layer}.latent`, shape, format, kvRole(graph, layer, undefined));
   const out = createTensor(graph, [rows, heads, rank + rotated]);
   record(graph, {
     kind: 'prepareLatent',
     scope: graph.scope,
-    inputs: { q, latent, angles },
+    inputs: { q, latent, angles, batch: batchTensor(graph) },
     weights: { norm, weight },
     attrs: { eps, pairing },
     outputs: { out, cache },
   });
-  return { q: out, cache: { keys: cache, values: viewColumns(cache, 0, [1, rank]) } };
+  const values = viewColumns(cache, 0, [1, rank]);
+  return { q: out, cache: { keys: cache, values, window: undefined } };
 }
 
 /** x [rows, heads * weight.cols], each head times rows [firstRow, firstRow + n) of its unit of `weight` -> [rows, heads * n]. */

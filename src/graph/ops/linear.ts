@@ -1,17 +1,18 @@
 /** @file A matrix times each row, with what may be done in the same dispatch before and after. */
+import type { Activation } from '../activation.ts';
 import { createTensor, type OpRecord, type Out, record, type Tensor } from '../graph.ts';
 import { expectCols, fail, rowsOf } from '../shapes.ts';
 import type { Weight } from '../weight.ts';
 
 /**
- * y = W x (+ bias); out = epilogue(y) (+ residual). With `norm`, x is RMS-normalised first. With `swiglu`, W's rows are
- * gate and up in turn and out[n] = silu(y[2n]) * y[2n + 1].
+ * y = W x (+ bias); out = epilogue(y) (+ residual). With `norm`, x is RMS-normalised first. With `gate`, W's rows are
+ * gate and up in turn and out[n] = activate(y[2n]) * y[2n + 1].
  */
 export type LinearOp = OpRecord<
   'linear',
   { x: Tensor; residual?: Tensor },
   { weight: Weight; bias?: Weight; norm?: Weight },
-  { eps: number; activation: 'none' | 'swiglu' },
+  { eps: number; gate: Activation | undefined },
   Out
 >;
 
@@ -33,7 +34,7 @@ export function linear(x: Tensor, weight: Weight, bias?: Weight): Tensor {
     scope: x.graph.scope,
     inputs: { x },
     weights: bias ? { weight, bias } : { weight },
-    attrs: { eps: 0, activation: 'none' },
+    attrs: { eps: 0, gate: undefined },
     outputs: { out },
   });
   return out;
