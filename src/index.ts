@@ -12,17 +12,13 @@ export type {
   GeneratedToken,
   GenerateResult,
   Model,
-  TextChance,
+  TextLogprob,
   TokenLogprob,
   ToolCall,
   ToolCallDelta,
   ToolDefinition,
 } from './chat/types.ts';
 export type { ResponseFormat } from './constrain/index.ts';
-export { checkFit } from './engine/check-fit.ts';
-export { parseDebugFlags } from './engine/debug.ts';
-export type { Inspected } from './engine/session.ts';
-export * from './engine/types.ts';
 export * from './errors.ts';
 export { type CreateEngineOptions, createEngine } from './openai/create-engine.ts';
 export {
@@ -37,6 +33,13 @@ export {
 export type { RemoteOptions } from './openai/remote.ts';
 export type { CompletionStream } from './openai/stream.ts';
 export type * from './openai/types.ts';
+export { parseDebugFlags } from './runtime/debug.ts';
+export type { Inspected } from './runtime/generate/session.ts';
+export { checkFit } from './runtime/load/check-fit.ts';
+export * from './runtime/types.ts';
+export { sourceFromDrop } from './sources/file-source.ts';
+export { openSource, type SourceLike } from './sources/open-source.ts';
+export type { Source } from './sources/source.ts';
 export { openStore } from './store/open-store.ts';
 export type {
   ExportedFile,
@@ -45,6 +48,3 @@ export type {
   StoreEstimate,
   StoreSourceOptions,
 } from './store/types.ts';
-export { sourceFromDrop } from './weights/file-source.ts';
-export { openSource, type SourceLike } from './weights/open-source.ts';
-export type { Source } from './weights/source.ts';

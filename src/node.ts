@@ -12,7 +12,7 @@ import {
   type RangeReader,
   type Source,
   streamRanges,
-} from './weights/source.ts';
+} from './sources/source.ts';
 
 export { type RunningServer, type ServedRequest, type ServeOptions, serve } from './serve.ts';
 export { type FolderStoreOptions, folderStore } from './store/folder-store.ts';

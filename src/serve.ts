@@ -1,6 +1,6 @@
 /**
- * @file An engine behind an HTTP server of Node: who may ask, how much, and how the server ends. Knows nothing of what is
- * asked: every request goes to `engine.fetch`.
+ * @file Node's HTTP server for an engine: which clients may ask, how much, and how the server ends. Knows nothing of the requests
+ * themselves: all go to `engine.fetch`.
  */
 import { timingSafeEqual } from 'node:crypto';
 import { once } from 'node:events';
@@ -10,17 +10,17 @@ import { Readable } from 'node:stream';
 import { InvalidInputError, ListenError } from './errors.ts';
 
 export interface ServeOptions {
-  /** 0: any that is free. Default 8000. */
+  /** 0: any free port. Default 8000. */
   port?: number;
-  /** Default 127.0.0.1: nobody but this computer. */
+  /** Default 127.0.0.1: this computer only. */
   host?: string;
   /** Requests must carry it as `Authorization: Bearer KEY`. Default: none is asked for. */
   apiKey?: string;
   /** The origin whose pages may read answers, `*` for any. Default: none. */
   cors?: string;
-  /** Requests that are answered or wait; one more gets 429. Default 64. */
+  /** The most requests that may run or wait; one more gets 429. Default 64. */
   maxRequests?: number;
-  /** Told of every request when it has ended. */
+  /** Called when a request has ended. */
   onRequest?: (request: ServedRequest) => void;
 }
 
@@ -38,20 +38,20 @@ export interface RunningServer {
   readonly url: string;
   readonly port: number;
   /**
-   * Takes no more requests, and settles when those that run have their answers, or are aborted after `patience` milliseconds
+   * Takes no more requests, and settles when the running ones have their answers, or were aborted after `patience` milliseconds
    * (default 10,000). May be called again with less. The engine stays.
    */
   close(options?: { patience?: number }): Promise<void>;
 }
 
-/** What has to be there within a minute: the request, not the answer. */
+/** The request, not the answer, must be complete within this time. */
 const REQUEST_TIMEOUT = 60_000;
 const CORS_METHODS = 'GET, POST, OPTIONS';
 const LOOPBACK_HOSTS = /^(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?$/i;
 
 /**
  * Serves the OpenAI API under /v1.
- * @throws ListenError when the port or the address cannot be had; InvalidInputError
+ * @throws ListenError when the port or the address is not available; InvalidInputError
  */
 export async function serve(
   engine: { fetch(request: Request): Promise<Response> },
@@ -86,7 +86,7 @@ export async function serve(
       });
       await send(refused ?? (await engine.fetch(toRequest(incoming, gone.signal))), outgoing, options.cors);
     } catch (error) {
-      // The engine answers its own failures; what is left is a connection that broke.
+      // The engine answers its own failures, so this is a broken connection.
       if (!gone.signal.aborted) {
         gone.abort();
         outgoing.destroy(error as Error);
@@ -117,7 +117,7 @@ export async function serve(
         allAnswered = resolve;
       });
     }
-    // The connections of answers that have just ended are kept alive otherwise.
+    // Otherwise connections whose answers have just ended are kept alive.
     server.closeIdleConnections();
     await closed;
   }
@@ -150,7 +150,7 @@ async function listen(server: Server, port: number, host: string): Promise<void>
         : code === 'EACCES'
           ? 'this user may not listen there'
           : message;
-    throw new ListenError(`${host}:${port} cannot be had: ${reason}. Give another port, or 0 for any.`);
+    throw new ListenError(`${host}:${port} cannot be used: ${reason}. Give another port, or 0 for any.`);
   }
 }
 
@@ -163,9 +163,9 @@ interface Gate extends Pick<ServeOptions, 'apiKey' | 'cors'> {
   isFull: boolean;
 }
 
-/** The answer to a request that the engine does not see. */
+/** The answer to a request that never reaches the engine. */
 function refusal({ method, headers }: IncomingMessage, gate: Gate): Response | undefined {
-  // A page may point a name of its own at this computer; the browser then takes the server for the page's.
+  // A page may point a name of its own at this computer, and the browser then treats this server as the page's own.
   if (gate.isLoopback && !LOOPBACK_HOSTS.test(headers.host ?? '')) {
     return failure(
       403,
@@ -186,7 +186,7 @@ function refusal({ method, headers }: IncomingMessage, gate: Gate): Response | u
     return failure(
       429,
       'too_many_requests',
-      `${gate.maxRequests} requests are answered or wait already; try again later.`,
+      `${gate.maxRequests} requests are running or waiting already; try again later.`,
       { 'retry-after': '1' },
     );
   }
@@ -199,7 +199,7 @@ function isKey(authorization: string | undefined, key: string): boolean {
   return given.length === wanted.length && timingSafeEqual(given, wanted);
 }
 
-/** As the OpenAI API has errors. */
+/** An error in the form of the OpenAI API. */
 function failure(
   status: number,
   code: string,
@@ -221,7 +221,7 @@ function toRequest(incoming: IncomingMessage, signal: AbortSignal): Request {
     method,
     headers,
     signal,
-    // Read as far as the engine wants to.
+    // Read only as far as the engine wants.
     ...(hasBody && { body: Readable.toWeb(incoming) as ReadableStream<Uint8Array>, duplex: 'half' }),
   });
 }
@@ -235,7 +235,7 @@ async function send(response: Response, outgoing: ServerResponse, cors: string |
     if (cors !== '*') outgoing.setHeader('vary', 'Origin');
     outgoing.setHeader('access-control-allow-methods', CORS_METHODS);
     outgoing.setHeader('access-control-allow-headers', '*, Authorization');
-    // A page on the web asks a computer of the local network.
+    // A page on the web asks a computer in the local network.
     outgoing.setHeader('access-control-allow-private-network', 'true');
   }
   outgoing.writeHead(response.status);
@@ -247,7 +247,7 @@ async function send(response: Response, outgoing: ServerResponse, cors: string |
   outgoing.end();
 }
 
-/** Resolves when the client has taken what was written, or is gone. */
+/** Resolves when the client has taken what was written, or has gone. */
 function drained(outgoing: ServerResponse): Promise<void> {
   return new Promise((resolve) => {
     const done = (): void => {

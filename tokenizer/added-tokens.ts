@@ -23,10 +23,10 @@ export interface AddedToken {
   readonly special: boolean;
   /** Matches only where no word character stands before or after it. */
   readonly singleWord: boolean;
-  /** Takes the white space before it (after it) along. */
+  /** The match includes the white space before it (after it). */
   readonly lstrip: boolean;
   readonly rstrip: boolean;
-  /** Looked for in normalized text, in its own normalized spelling; other tokens are looked for in the text as given. */
+  /** It is searched for in normalized text, in its normalized spelling; other tokens in the text as given. */
   readonly normalized: boolean;
 }
 
@@ -35,7 +35,7 @@ export type Segment = string | AddedToken;
 
 const TOKEN_KEYS = ['id', 'content', 'single_word', 'lstrip', 'rstrip', 'normalized', 'special'];
 
-/** @param json the `added_tokens` section of tokenizer.json; null or absent is none. */
+/** @param json the `added_tokens` section of tokenizer.json; null or absent means none. */
 export function readAddedTokens(json: unknown): AddedToken[] {
   const contents = new Set<string>();
   const ids = new Set<number>();
@@ -84,10 +84,10 @@ const STARTS_WITH_WORD = new RegExp(`^${WORD_CHARACTER}`, 'u');
 /** Cuts a set of added tokens out of text. */
 export class AddedTokenFinder {
   private readonly root = newNode();
-  /** Finds the next UTF-16 unit that a token begins with. */
+  /** Finds the next UTF-16 unit with which a token can begin. */
   private readonly firstUnits: RegExp;
 
-  /** @param normalize how the texts that will be searched are normalized; done to the tokens' texts too. */
+  /** @param normalize how the searched texts are normalized; applied to the tokens' texts too. */
   constructor(tokens: readonly AddedToken[], normalize: (text: string) => string) {
     for (const token of tokens) {
       const content = normalize(token.content);
@@ -108,7 +108,7 @@ export class AddedTokenFinder {
 
   /**
    * The segments of `text`: the added tokens in it that `isWanted` accepts, and what is between. An unwanted token stays text
-   * as a whole: tokens are not looked for inside it.
+   * as a whole: there is no search for tokens inside it.
    */
   split(text: string, isWanted: (token: AddedToken) => boolean): Segment[] {
     const out: Segment[] = [];
@@ -150,7 +150,7 @@ export class AddedTokenFinder {
   }
 }
 
-/** At most one code point on either side is looked at, hence two UTF-16 units. */
+/** At most one code point on either side matters, hence two UTF-16 units. */
 const isSingleWord = (text: string, start: number, end: number): boolean =>
   !ENDS_WITH_WORD.test(text.slice(Math.max(start - 2, 0), start)) &&
   !STARTS_WITH_WORD.test(text.slice(end, end + 2));

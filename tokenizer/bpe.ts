@@ -30,7 +30,7 @@ const MODEL_KEYS = [
   'ignore_merges',
 ];
 
-/** Up to this many bytes the lowest rank is searched in a plain list; above, a queue keeps the time at n log n. */
+/** Up to this many bytes the lowest rank is searched in a plain list; for more, a queue keeps the time at n log n. */
 const MAX_SCAN_BYTES = 96;
 
 export class BpeModel {
@@ -46,7 +46,7 @@ export class BpeModel {
 
   /**
    * @param model the `model` section of tokenizer.json.
-   * @param added the added tokens, which the vocabulary holds too but BPE does not make.
+   * @param added the added tokens: they are in the vocabulary, but BPE does not make them.
    */
   constructor(model: unknown, added: readonly LiteralToken[]) {
     const json = readObject(model, 'model');
@@ -117,7 +117,7 @@ export class BpeModel {
     }
   }
 
-  /** The same for long words: a linked list of tokens, and a queue of the pairs that can be merged. */
+  /** The same for long words, with a linked list of tokens and a queue of the pairs that can be merged. */
   private mergeByQueue(numBytes: number): number {
     const { tokens, ranks, merges } = this;
     const next = new Int32Array(numBytes);
@@ -135,7 +135,7 @@ export class BpeModel {
     };
     for (let rank = queue.lowestRank(); rank >= 0; rank = queue.lowestRank()) {
       const position = queue.pop();
-      // A pair whose rank has changed since was merged with, or away from, a neighbour.
+      // If the rank of a pair has changed since, one of its tokens was merged with a neighbour.
       if (ranks[position] !== rank) continue;
       const removed = next[position]!;
       const after = next[removed]!;
@@ -197,7 +197,7 @@ function rejectOptions(model: JsonObject): void {
   if (readBoolean(model.byte_fallback, 'model.byte_fallback', false)) {
     throw unsupported('model.byte_fallback', true, 'false');
   }
-  // Without effect, because every byte has a token: nothing is ever unknown.
+  // No effect: every byte has a token, so nothing is ever unknown.
   readBoolean(model.fuse_unk, 'model.fuse_unk', false);
   if (model.unk_token !== null && model.unk_token !== undefined)
     readString(model.unk_token, 'model.unk_token');

@@ -22,7 +22,7 @@ export const isAlphabetText = (text: string): boolean => /^[!-~\xa1-\xac\xae-\u0
 
 /**
  * Writes the bytes that the characters of `text` stand for to `out` from `at` on, one byte a character (there must be
- * room). False where a character is not in the alphabet; what `out` holds then is of no use.
+ * room). False if a character is not in the alphabet; then the contents of `out` are meaningless.
  */
 export function writeAlphabetBytes(text: string, out: Uint8Array, at: number): boolean {
   for (let i = 0; i < text.length; i++) {

@@ -1,7 +1,7 @@
 /**
  * @file Messages -> prompt text, as Hugging Face's `apply_chat_template` does it: finds the template of a checkpoint,
- * gives it its variables, cuts the text of a message that is to be continued, and tells what the template can do.
- * Knows nothing of token ids and of particular models; the template language itself is in jinja/.
+ * gives it its variables, cuts the text after a message that is to be continued, and finds what the template can do.
+ * Knows no token ids and no particular models; the template language itself is in jinja/.
  */
 import { ChatTemplateError } from './errors.ts';
 import { JinjaError, type JinjaErrorKind } from './jinja/error.ts';
@@ -28,7 +28,7 @@ export interface RenderOptions {
   readonly templateArgs?: Readonly<Record<string, unknown>>;
 }
 
-/** What a template reads, found in its source and not in the name of the model. */
+/** What a template reads. This is found in its source, not in the name of the model. */
 export interface ChatTemplateAbilities {
   /** It reads `tools`; otherwise tools given to it are silently ignored. */
   readonly readsTools: boolean;
@@ -38,11 +38,17 @@ export interface ChatTemplateAbilities {
   readonly readsThinking: boolean;
 }
 
+/** What a model writes before and after its thinking: `<think>`, `</think>`. */
+export interface ThinkTags {
+  readonly open: string;
+  readonly close: string;
+}
+
 /** Where a prompt leaves the model: inside a think block, after a closed one, or with none in sight. */
 export type ThinkState = 'open' | 'closed' | 'none';
 
 export class ChatTemplate {
-  /** What the templates of the checkpoint read. */
+  /** What the checkpoint's templates read. */
   readonly abilities: ChatTemplateAbilities;
   /** The source of the template that is used when tools are given. */
   readonly source: string;
@@ -96,7 +102,7 @@ export class ChatTemplate {
   /**
    * The prompt text for a conversation. The fields of a message are whatever the template reads: `role`, `content`, ...
    * Throws ChatTemplateError when the messages do not have the shape that the template wants, when it rejects them
-   * itself (raise_exception), or when it works without end.
+   * itself (raise_exception), or when it never ends.
    */
   render(messages: readonly object[], options: RenderOptions = {}): string {
     const {
@@ -129,10 +135,10 @@ export class ChatTemplate {
    * for templates that start the think block themselves (Qwen3-Thinking-2507), `closed` after an empty one. Found by
    * rendering a short conversation; the text is empty for a template that rejects it.
    */
-  generationPrompt(templateArgs: Readonly<Record<string, unknown>> = {}): {
-    text: string;
-    think: ThinkState;
-  } {
+  generationPrompt(
+    tags: ThinkTags,
+    templateArgs: Readonly<Record<string, unknown>> = {},
+  ): { text: string; think: ThinkState } {
     const probe = 'probe-5f2c';
     try {
       const rendered = this.render([{ role: 'user', content: probe }], {
@@ -140,7 +146,7 @@ export class ChatTemplate {
         templateArgs,
       });
       const text = rendered.slice(rendered.lastIndexOf(probe) + probe.length);
-      return { text, think: thinkState(text) };
+      return { text, think: thinkState(text, tags) };
     } catch (error) {
       if (error instanceof ChatTemplateError) return { text: '', think: 'none' };
       throw error;
@@ -148,9 +154,9 @@ export class ChatTemplate {
   }
 }
 
-/** Whether a text ends inside `<think>`, after `</think>`, or has neither. */
-export function thinkState(text: string): ThinkState {
-  const [open, close] = [text.lastIndexOf('<think>'), text.lastIndexOf('</think>')];
+/** Whether a text ends inside a think block, after one, or has none. */
+export function thinkState(text: string, tags: ThinkTags): ThinkState {
+  const [open, close] = [text.lastIndexOf(tags.open), text.lastIndexOf(tags.close)];
   if (open < 0 && close < 0) return 'none';
   return open > close ? 'open' : 'closed';
 }
@@ -169,14 +175,14 @@ function namedTemplates(source: unknown): Map<string, string> {
         return [entry.name, entry.template];
       }
       throw new ChatTemplateError(
-        `tokenizer_config.json: chat_template is a list with ${described(entry)} in it that is no template; wanted ` +
+        `tokenizer_config.json: chat_template is a list with ${described(entry)} in it that is not a template; wanted ` +
           '{"name": ..., "template": ...} with two texts.',
       );
     }),
   );
 }
 
-/** `bos_token` and its like: texts, or AddedToken objects with the text in `content`; null is absent. */
+/** `bos_token` and similar ones: texts, or AddedToken objects with the text in `content`; null is absent. */
 function specialTokensOf(config: Readonly<Record<string, unknown>>): Record<string, string> {
   const tokens: Record<string, string> = {};
   for (const [key, value] of Object.entries(config)) {
@@ -201,8 +207,8 @@ function described(value: unknown): string {
 }
 
 /**
- * Cuts after the last occurrence of the final message's text. Spaces at its end are kept where the template kept
- * them. Of content in parts, the last text part counts.
+ * Cuts after the last occurrence of the final message's text. Spaces at its end are kept if the template kept
+ * them. If the content is a list of parts, its last text counts.
  */
 function cutAfterFinalMessage(rendered: string, messages: readonly object[]): string {
   const last = messages.at(-1);
@@ -239,7 +245,7 @@ const ADVICE: Readonly<Record<JinjaErrorKind, string>> = {
   limit: 'No chat needs that much: shorten the messages, or do not trust the template.',
 };
 
-/** The result of engine work, with its error as one that a user can act on. */
+/** The result of some work of the template engine. Its errors become ones that a user can act on. */
 function explained<T>(work: () => T): T {
   try {
     return work();

@@ -1,6 +1,6 @@
 /**
- * @file Which tokens begin, end and pad a text: from tokenizer_config.json and the `post_processor` section of tokenizer.json.
- * The flags of added tokens that tokenizer_config.json repeats are not read: tokenizer.json has them.
+ * @file Which tokens begin, end and pad a text, from tokenizer_config.json and the `post_processor` section of tokenizer.json.
+ * The flags of added tokens are not read from tokenizer_config.json, which only repeats those of tokenizer.json.
  */
 import { TokenizerError } from './errors.ts';
 import {
@@ -38,7 +38,7 @@ export function readTokenizerConfig(json: unknown): TokenizerConfig {
   };
 }
 
-/** A token is its text, or an object with its text under `content`. */
+/** A token is given as its text, or as an object with its text in `content`. */
 function readToken(json: unknown, where: string): string | undefined {
   if (json === null || json === undefined) return undefined;
   if (typeof json === 'string') return json;

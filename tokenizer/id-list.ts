@@ -16,7 +16,7 @@ export class IdList {
     return this.data[index]!;
   }
 
-  /** The ids in an array of their own. */
+  /** A copy of the ids in a new array. */
   toArray(): Uint32Array<ArrayBuffer> {
     return this.data.slice(0, this.length);
   }

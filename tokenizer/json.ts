@@ -6,7 +6,7 @@ import { TokenizerError } from './errors.ts';
 
 export type JsonObject = { readonly [key: string]: unknown };
 
-/** A value in a few words, safe for messages whatever the value is. */
+/** Any value in a few words, safe for error messages. */
 export function describe(value: unknown): string {
   if (typeof value === 'string') {
     return JSON.stringify(value.length > 60 ? `${value.slice(0, 60)}…` : value);
@@ -57,7 +57,7 @@ export function readId(value: unknown, where: string): number {
   return value;
 }
 
-/** Throws for a key that is not in `known`: an option that is not understood may change the ids. Nulls are let through. */
+/** Throws for a key that is not in `known`, because an unknown option may change the ids. Nulls are ignored. */
 export function rejectUnknownKeys(object: JsonObject, where: string, known: readonly string[]): void {
   for (const key of Object.keys(object)) {
     if (known.includes(key) || object[key] === null) continue;

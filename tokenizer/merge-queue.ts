@@ -1,8 +1,8 @@
 /**
  * @file The queue of possible merges of a long word: positions ordered by the rank of their pair, then from left to right.
  *
- * The bytes of a token are merged by the same rules in the same order wherever the token stands, because nothing is ever
- * merged across the ends of what becomes one token. So all pairs of one rank arise while one rule is applied to the word from left
+ * The bytes of a token are merged by the same rules in the same order wherever the token stands, because nothing is
+ * merged across the ends of a future token. So all pairs of one rank arise while one rule is applied to the word from left
  * to right, and can wait in a line. Only the ranks of the lines are in a binary heap.
  */
 export class MergeQueue {
@@ -12,7 +12,7 @@ export class MergeQueue {
   /** rank -> first and last entry of its line, plus 1; 0 where there is no line. */
   private readonly firsts: Int32Array;
   private readonly lasts: Int32Array;
-  /** Entry -> its position and the entry behind it in its line. */
+  /** Entry -> its position, and the next entry in its line. */
   private readonly positions: Int32Array;
   private readonly followers: Int32Array;
   private numEntries = 0;

@@ -7,7 +7,7 @@ import { TokenizerError } from './errors.ts';
 import { describe, readArray, unsupported } from './json.ts';
 import { powerOfTwo, type Vocabulary } from './vocabulary.ts';
 
-/** The rank of a pair that has no rule: above every rank. */
+/** The rank of a pair that has no rule: higher than all ranks. */
 export const NO_MERGE = 0x7fff_ffff;
 
 const hashPair = (left: number, right: number): number => {
@@ -20,7 +20,7 @@ export class MergeTable {
   private readonly entries: Int32Array;
   private readonly mask: number;
   private readonly mergedIds: Int32Array;
-  /** Above every rank. */
+  /** Higher than all ranks. */
   readonly numRanks: number;
 
   /**

@@ -13,7 +13,7 @@ export const hasLoneSurrogate = (text: string): boolean => LONE_SURROGATE.test(t
 export const toWellFormed = (text: string): string =>
   hasLoneSurrogate(text) ? text.replace(/\p{Surrogate}/gu, '\ufffd') : text;
 
-/** The normalizer that the `normalizer` section of tokenizer.json describes: none, or NFC. */
+/** The normalizer of the `normalizer` section of tokenizer.json: none, or NFC. */
 export function readNormalizer(json: unknown): Normalizer {
   const steps = readSteps(json, 'normalizer', 'normalizers');
   for (const { step, where, type } of steps) {

@@ -20,13 +20,13 @@ const GPT2_PATTERN = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\
 
 const SUPPORTED = 'Split steps and then one ByteLevel, in a Sequence';
 
-/** The splitter that the `pre_tokenizer` section of tokenizer.json describes. */
+/** The splitter of the `pre_tokenizer` section of tokenizer.json. */
 export function readPreTokenizer(json: unknown): Splitter {
   const patterns = readPatterns(json);
   return knownScanner(patterns.map(({ pattern }) => pattern)) ?? regexSplitter(patterns);
 }
 
-/** An Oniguruma pattern and the field it comes from, for messages. */
+/** An Oniguruma pattern, and the field it comes from for error messages. */
 interface SplitPattern {
   readonly pattern: string;
   readonly where: string;
@@ -41,7 +41,7 @@ export function readPatterns(json: unknown): SplitPattern[] {
     if (type === 'Split' && !isLast) {
       rejectUnknownKeys(step, where, ['type', 'pattern', 'behavior', 'invert']);
       if (step.behavior !== 'Isolated') throw unsupported(`${where}.behavior`, step.behavior, '"Isolated"');
-      // Isolated keeps matches and gaps alike, so inverting the pattern changes nothing.
+      // Isolated keeps both matches and gaps, so inverting the pattern changes nothing.
       readBoolean(step.invert, `${where}.invert`, false);
       patterns.push(readPattern(step.pattern, `${where}.pattern`));
     } else if (type === 'ByteLevel' && isLast) {
@@ -72,7 +72,7 @@ function readPattern(json: unknown, where: string): SplitPattern {
   return { pattern: readString(object.Regex, `${where}.Regex`), where: `${where}.Regex` };
 }
 
-/** Splits by the first pattern, then each piece by the second, and so on. A later pattern sees nothing but its piece. */
+/** Splits by the first pattern, then each piece by the second, and so on. A later pattern sees only its piece. */
 export function regexSplitter(patterns: readonly SplitPattern[]): Splitter {
   const regexes = patterns.map(({ pattern, where }) => compileOniguruma(pattern, where));
   return (text, ends) => {

@@ -1,6 +1,6 @@
 /**
- * @file Turns a regular expression of tokenizer.json, which is in Oniguruma's syntax and semantics, into a JavaScript one
- * that matches exactly the same. What has no exact counterpart is an error, never an approximation.
+ * @file Turns a regular expression of tokenizer.json, which has Oniguruma's syntax and semantics, into a JavaScript one
+ * that matches exactly the same. A construct without an exact counterpart is an error, never an approximation.
  *
  * Oniguruma (UTF-8, its default syntax) differs from JavaScript in: `\s` is Unicode White_Space (U+0085 in, U+FEFF out),
  * `\d` is \p{Nd}, `.` excludes only \n, `(?i:...)` folds case by Unicode, classes nest and intersect, `*+` is possessive. Every
@@ -9,7 +9,7 @@
 import { TokenizerError } from './errors.ts';
 import { describe } from './json.ts';
 
-/** Far above any real pattern, and low enough that reading and compiling takes no time to speak of. */
+/** Far above any real pattern, and low enough that reading and compiling takes almost no time. */
 const MAX_LENGTH = 10_000;
 const MAX_DEPTH = 50;
 const WHITE_SPACE = '\\p{White_Space}';
@@ -26,7 +26,7 @@ const CONTROL_ESCAPES: Readonly<Record<string, number>> = { t: 9, n: 10, v: 11, 
 /** `{,n}` is Oniguruma's `{0,n}`; any other brace is a literal. */
 const QUANTIFIER = /[*+?]|\{(?:\d+,?\d*|,(\d+))\}/y;
 
-/** Letters outside ASCII that fold to an ASCII letter: long s and the Kelvin sign. */
+/** The letters outside ASCII that fold to an ASCII letter: long s and the Kelvin sign. */
 const EXTRA_CASES: Readonly<Record<string, number>> = { s: 0x17f, k: 0x212a };
 
 /** Oniguruma lets these sequences match one ligature (sharp s, U+FB00 to U+FB06) when case is ignored. */
@@ -34,7 +34,7 @@ const MULTI_CHAR_FOLDS = new Set(['ss', 'ff', 'fi', 'fl', 'st']);
 
 /**
  * @param pattern an Oniguruma pattern.
- * @param where the field it comes from, for messages.
+ * @param where the field it comes from, for error messages.
  * @returns a global RegExp that works on well-formed strings.
  * @throws TokenizerError naming the construct that is malformed or has no exact counterpart.
  */
@@ -47,7 +47,7 @@ export function compileOniguruma(pattern: string, where: string): RegExp {
   const source = new PatternReader(pattern, where).read();
   try {
     const regex = new RegExp(source, 'gv');
-    // Engines compile on first use, for one-byte and two-byte strings apart; a pattern that is too large fails only then.
+    // Engines compile on first use, separately for one-byte and two-byte strings; a pattern that is too large fails only then.
     regex.test('a');
     regex.test('\u4e00');
     regex.lastIndex = 0;
@@ -60,7 +60,7 @@ export function compileOniguruma(pattern: string, where: string): RegExp {
   }
 }
 
-/** An engine's message without the pattern it repeats, which may be huge. */
+/** An engine's error message without the pattern, which may be huge. */
 export const engineReason = (error: unknown): string =>
   describe(error instanceof Error ? error.message.split(': ').at(-1) : error);
 
@@ -89,7 +89,7 @@ class PatternReader {
     return source;
   }
 
-  /** Up to the end or a closing bracket, which is left to the caller. */
+  /** Reads up to the end or a closing bracket, which the caller reads. */
   private alternatives(ignoreCase: boolean): string {
     if (++this.depth > MAX_DEPTH) throw this.error(`more than ${MAX_DEPTH} nested groups`);
     let source = '';
@@ -203,7 +203,7 @@ class PatternReader {
   private classItem(char: string, ignoreCase: boolean): string {
     const first = char === '\\' ? this.escape(ignoreCase) : char.codePointAt(0)!;
     if (typeof first === 'string') return first;
-    // A - is a range only between two characters; at the end of the class it is itself.
+    // A - makes a range only between two characters; at the end of the class it is a plain character.
     const isRange = this.peek() === '-' && this.pattern[this.at + 1] !== ']';
     if (!isRange) return this.classRange(first, first, ignoreCase);
     this.at++;
@@ -298,7 +298,7 @@ class PatternReader {
     return text;
   }
 
-  /** What a sticky pattern finds here; it is then behind us. */
+  /** Takes what a sticky pattern matches here. */
   private match(sticky: RegExp): RegExpExecArray | null {
     sticky.lastIndex = this.at;
     const found = sticky.exec(this.pattern);

@@ -32,9 +32,9 @@ const PUNCTUATION_OR_SYMBOL = 8;
 const WHITE_SPACE = 16;
 /** The characters of DeepSeek's second pattern: han of the first Unicode block version, hiragana, katakana. */
 const HAN_OR_KANA = 32;
-/** Neither letter, number nor white space: Qwen's class for punctuation, marks, controls and the rest. */
+/** Neither letter, number nor white space: Qwen's class of punctuation, marks, controls and the rest. */
 const OTHER = 64;
-/** Set in every filled entry, so that 0 means not looked up yet. */
+/** Set in every filled entry, so 0 means: not looked up yet. */
 const FILLED = 128;
 
 const SPACE = 0x20;
@@ -104,7 +104,7 @@ function endOfWhiteSpace(text: string, start: number, limit: number): number {
 function endOfContraction(text: string, i: number): number {
   const first = text.charCodeAt(i + 1);
   if (first === LONG_S) return i + 2;
-  // Setting bit 5 makes an ASCII capital small and turns no other character into one of these letters.
+  // Setting bit 5 makes an ASCII capital lower case, and turns no other character into one of these letters.
   const second = text.charCodeAt(i + 2) | 0x20;
   switch (first | 0x20) {
     case 0x73: // s
@@ -142,7 +142,7 @@ function splitQwen(text: string, ends: number[]): void {
   }
 }
 
-/** The three patterns one inside the other: numbers by threes, runs of han and kana, and what is between. */
+/** The three patterns, each inside the pieces of the one before: numbers by threes, runs of han and kana, and what is between. */
 function splitDeepseek(text: string, ends: number[]): void {
   const limit = text.length;
   const kindAt = (i: number): number => classAt(text, i, limit) & (NUMBER | HAN_OR_KANA);
@@ -158,7 +158,7 @@ function splitDeepseek(text: string, ends: number[]): void {
   }
 }
 
-/** DeepSeek's third pattern in text[start, limit), which has no numbers; the pattern sees nothing outside. */
+/** DeepSeek's third pattern in text[start, limit), which has no numbers; the pattern sees only that. */
 function splitByThirdPattern(text: string, start: number, limit: number, ends: number[]): void {
   let i = start;
   let isGap = false;

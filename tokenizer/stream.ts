@@ -24,7 +24,7 @@ export class DecodeStream {
     this.isSkipped = isSkipped;
   }
 
-  /** Takes the next id and returns the text that is now certain, often ''. */
+  /** Takes the next id and returns the text that is certain now, often ''. */
   push(id: number): string {
     if (this.isSkipped(id)) return '';
     const needed = this.numPending + this.tokens.numBytes(id) + COPY_SLACK;
@@ -41,7 +41,7 @@ export class DecodeStream {
     return text;
   }
 
-  /** Ends the text: an incomplete character becomes U+FFFD. The stream can then be used afresh. */
+  /** Ends the text: an incomplete character becomes U+FFFD. The stream can then be used again. */
   flush(): string {
     const text = decodeUtf8(this.pending.subarray(0, this.numPending));
     this.numPending = 0;

@@ -16,10 +16,10 @@ import { decodeUtf8 } from './utf8.ts';
 import { COPY_SLACK } from './vocabulary.ts';
 
 /**
- * What becomes of added tokens in a text:
+ * What happens to added tokens in a text:
  * - `parse`: each becomes its id (the default of Hugging Face). For text that is trusted, such as a rendered chat.
- * - `split`: only those that are not special do (`<think>`), the control tokens are split like any text (`<|im_end|>`).
- * - `plain`: none does: all is text. For text from users that must not act as control tokens.
+ * - `split`: only those that are not special do (`<think>`); control tokens (`<|im_end|>`) are split like other text.
+ * - `plain`: none does; all is text. For text from users that must not act as control tokens.
  */
 export type SpecialMode = 'parse' | 'split' | 'plain';
 
@@ -44,7 +44,7 @@ const WANTED: Readonly<Record<SpecialMode, (token: AddedToken) => boolean>> = {
   plain: () => false,
 };
 
-/** The sections of tokenizer.json, read. */
+/** The sections of tokenizer.json, parsed. */
 interface Parts {
   readonly model: BpeModel;
   readonly addedTokens: readonly AddedToken[];
@@ -56,7 +56,7 @@ interface Parts {
 export class Tokenizer {
   /** One more than the highest id. */
   readonly vocabSize: number;
-  /** All added tokens in the order of the file. */
+  /** All added tokens, in the order of the file. */
   readonly addedTokens: readonly AddedToken[];
   /** The ids of the control tokens: added tokens that are special. */
   readonly specialIds: ReadonlySet<number>;
@@ -71,13 +71,13 @@ export class Tokenizer {
   private readonly normalize: Normalizer;
   private readonly splitIntoWords: Splitter;
   private readonly addBosByDefault: boolean;
-  /** Added tokens looked for in the text as given, and those looked for after normalization. */
+  /** Finders for the added tokens that are searched in the text as given, and for those searched after normalization. */
   private readonly rawTokens: AddedTokenFinder;
   private readonly normalizedTokens: AddedTokenFinder;
 
   /**
    * @param tokenizerJson tokenizer.json, parsed. It is not kept.
-   * @param tokenizerConfig tokenizer_config.json, parsed, where there is one.
+   * @param tokenizerConfig tokenizer_config.json, parsed, if there is one.
    * @throws TokenizerError naming the field that is malformed or not supported.
    */
   static fromJSON(tokenizerJson: unknown, tokenizerConfig?: unknown): Tokenizer {
@@ -229,7 +229,7 @@ function readTokenizer(json: unknown): Parts {
   return { ...parts, model: new BpeModel(sections.model, parts.addedTokens) };
 }
 
-/** Runs a reader and puts the name of the file before its error messages. */
+/** Runs a reader, and puts the name of the file in front of its error messages. */
 function inFile<T>(file: string, read: () => T): T {
   try {
     return read();

@@ -1,12 +1,12 @@
 /**
- * @file The vocabulary: id <-> bytes of a token. All bytes lie in one array and tokens are found by hashing bytes, so that
- * 150,000 tokens are no strings on the heap. Knows nothing of merges, of added-token flags or of text to encode.
+ * @file The vocabulary: id <-> bytes of a token. All bytes are in one array and tokens are found by hashing bytes, so that
+ * 150,000 tokens need no strings on the heap. Knows nothing of merges, of added-token flags or of text to encode.
  */
 import { alphabetText, isAlphabetText, writeAlphabetBytes } from './byte-alphabet.ts';
 import { TokenizerError } from './errors.ts';
 import { describe, isId, type JsonObject, readId } from './json.ts';
 
-/** A token that stands for its own text, where most tokens stand for bytes written in the byte alphabet. */
+/** A token that stands for its own text; most tokens stand for bytes written in the byte alphabet. */
 export interface LiteralToken {
   readonly id: number;
   readonly content: string;
@@ -30,7 +30,7 @@ function hashBytes(bytes: Uint8Array, start: number, end: number): number {
 export class Vocabulary {
   /** One more than the highest id. */
   readonly size: number;
-  /** The bytes of all tokens in the order of ids: those of an id lie in bytes[offsets[id], offsets[id + 1]). */
+  /** The bytes of all tokens in the order of ids: those of an id are in bytes[offsets[id], offsets[id + 1]). */
   private readonly bytes: Uint8Array;
   private readonly view: DataView;
   private readonly offsets: Uint32Array;
@@ -44,7 +44,7 @@ export class Vocabulary {
   /**
    * @param entries `model.vocab` of tokenizer.json: token -> id. Tokens with a character outside the byte alphabet
    *   (control tokens of some models) become literal tokens.
-   * @param added the added tokens. One that `entries` has too must have the same id there and mean the same bytes.
+   * @param added the added tokens. One that `entries` has too must have the same id and the same bytes there.
    * @throws TokenizerError for an id that is malformed or stands for two tokens, or a token with two ids.
    */
   constructor(entries: JsonObject, added: readonly LiteralToken[]) {
@@ -78,7 +78,7 @@ export class Vocabulary {
       while (this.slots[slot] !== 0) slot = (slot + 1) & mask;
       this.slots[slot] = ids[i]! + 1;
     }
-    // Last, over what writeAlphabetBytes left of them before it met a character outside the alphabet.
+    // Last, to overwrite what writeAlphabetBytes wrote before it met a character outside the alphabet.
     for (const [id, text] of this.literalTexts) this.bytes.set(utf8.encode(text), this.offsets[id]);
   }
 
@@ -143,7 +143,7 @@ export class Vocabulary {
     return alphabetText(this.bytes.subarray(this.offsets[id], this.offsets[id + 1]));
   }
 
-  /** Takes an id for a new token and notes its length. */
+  /** Reserves an id for a new token and notes its length. */
   private claim(id: number, text: string, isByteLevel: boolean): void {
     if (this.has(id)) {
       throw new TokenizerError(

@@ -1,5 +1,5 @@
 /**
- * @file Remembers the ids of words already split by BPE. Bounded: when it is full it starts afresh. Words are kept as UTF-16
+ * @file Remembers the ids of words already split by BPE. Bounded: when it is full it starts again. Words are kept as UTF-16
  * units in typed arrays, because a Map of substrings would keep every encoded text alive and hash slower.
  */
 import type { IdList } from './id-list.ts';
@@ -8,14 +8,14 @@ const MAX_WORDS = 2 ** 16;
 const MAX_UNITS = MAX_WORDS * 8;
 const MAX_IDS = MAX_WORDS * 3;
 const SLOT_MASK = MAX_WORDS * 2 - 1;
-/** Longer words hardly come twice. */
+/** Longer words rarely come twice. */
 const MAX_WORD_UNITS = 64;
 
 export class WordCache {
   /** Open addressing: word number + 1, or 0. */
   private readonly slots = new Int32Array(SLOT_MASK + 1);
   private readonly hashes = new Int32Array(MAX_WORDS);
-  /** Word number n lies in units[unitStarts[n], unitStarts[n + 1]) and has ids[idStarts[n], idStarts[n + 1]). */
+  /** Word number n is in units[unitStarts[n], unitStarts[n + 1]) and has ids[idStarts[n], idStarts[n + 1]). */
   private readonly unitStarts = new Uint32Array(MAX_WORDS + 1);
   private readonly idStarts = new Uint32Array(MAX_WORDS + 1);
   private readonly units = new Uint16Array(MAX_UNITS);
@@ -25,7 +25,7 @@ export class WordCache {
   private hash = 0;
   private slot = 0;
 
-  /** Appends the ids of the word text[start, end) to `out`; false where it is not known. */
+  /** Appends the ids of the word text[start, end) to `out`; false if it is not known. */
   find(text: string, start: number, end: number, out: IdList): boolean {
     let hash = end - start;
     for (let i = start; i < end; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);

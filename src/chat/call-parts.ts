@@ -1,5 +1,5 @@
 /**
- * @file Tool calls as they are to be written: the texts that tool-formats.ts reads, for functions that are given. Loaded when a call
+ * @file How tool calls must be written: the texts that tool-formats.ts reads, for the given functions. Loaded when a call
  * is forced or held to its schema. Knows no tokens.
  */
 import type { TextPart } from '../constrain/index.ts';
@@ -13,7 +13,7 @@ export interface CallParts {
   several: TextPart;
 }
 
-/** @param tools each with its place in the request, for messages */
+/** @param tools each with its place in the request, for error messages */
 export function callParts(format: ToolFormat['kind'], tools: readonly ToolDefinition[]): CallParts {
   const calls = (write: (tool: ToolDefinition, args: Arguments) => TextPart[]): TextPart => ({
     any: tools.map((tool, i) => ({ all: write(tool, argumentsOf(tool, i)) })),
@@ -73,7 +73,7 @@ const ANY_PARAMETERS: TextPart = {
   many: { all: ['<parameter=', { pattern: '[^<>\\n]+' }, '>\n', VALUE, '\n</parameter>\n'] },
 };
 
-/** The parameters of a schema in its order: those that can be text as they are, all others as JSON. */
+/** The parameters of a schema in its order: as plain text where possible, else as JSON. */
 function parametersOf(parameters: ToolDefinition['function']['parameters'] = {}, where: string): TextPart[] {
   const { properties, required, $defs, definitions } = parameters;
   const needed = Array.isArray(required) ? required : [];
@@ -89,7 +89,7 @@ function parametersOf(parameters: ToolDefinition['function']['parameters'] = {},
   });
 }
 
-/** What the reader takes for text, of several types too; undefined for what has to be JSON. Of strings only an enum is enforced. */
+/** What the reader takes as text, also with several types; undefined for what must be JSON. For strings only an enum is enforced. */
 function textOf(schema: unknown): TextPart | undefined {
   const types = typesOf(schema);
   const values: unknown = (schema as { enum?: unknown } | null)?.enum;

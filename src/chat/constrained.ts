@@ -1,20 +1,20 @@
 /**
- * @file What holds an answer to a form, and where: a format not while the model thinks, and not in tool calls, but from the first token
- * of what it says to the last; a call from its opening tag to its end. Loaded with the first answer that is held. Knows tokens and
- * where thinking ends.
+ * @file Holds an answer to a form. A format holds for everything the model says, but not for its thinking or its tool calls; a call
+ * is held from its opening tag to its end. Loaded with the first answer that is held. Knows tokens and where thinking ends.
  */
 import type { Tokenizer } from '../../tokenizer/index.ts';
 import { type Constraint, compileConstraint, type Vocabulary, vocabularyOf } from '../constrain/index.ts';
 import { InvalidInputError } from '../errors.ts';
 import { callParts } from './call-parts.ts';
 import type { ReasoningStart } from './message-parser.ts';
+import type { ReasoningFormat } from './reasoning-formats.ts';
 import type { ToolFormat } from './tool-formats.ts';
 import type { ChatOptions, ToolDefinition } from './types.ts';
 
 export interface AnswerConstraint {
-  /** Bits of the tokens that may come next; undefined: all. */
+  /** Bits of the tokens that may come next; undefined: all may. */
   mask(): Uint32Array | undefined;
-  /** Takes a token; `isReasoning`: it did not end the thinking. */
+  /** Takes a token; `isReasoning`: the model still thinks after it. */
   accept(id: number, isReasoning: boolean): void;
   /** The answer is complete. */
   readonly isDone: boolean;
@@ -25,10 +25,11 @@ export type Constrainer = (options: ChatOptions, thinking: ReasoningStart) => An
 
 export interface ConstrainedModel {
   tokenizer: Tokenizer;
-  /** Bits of a mask. */
+  /** The number of bits in a mask. */
   vocabSize: number;
   stopTokens: readonly number[];
-  /** How the model writes calls; undefined: not at all. */
+  reasoning: ReasoningFormat;
+  /** How the model writes calls; undefined: it writes none. */
   toolFormat: ToolFormat | undefined;
 }
 
@@ -36,23 +37,24 @@ export function createConstrainer({
   tokenizer,
   vocabSize,
   stopTokens,
+  reasoning,
   toolFormat,
 }: ConstrainedModel): Constrainer {
   const text = vocabularyOf(tokenizer, vocabSize, stopTokens);
   let calls: Vocabulary | undefined;
   const idsOf = (texts: readonly string[]): number[] =>
     texts.map((tag) => tokenizer.tokenToId(tag)).filter((id) => id !== undefined);
-  const think = tokenizer.tokenToId('<think>');
+  const think = tokenizer.tokenToId(reasoning.open);
   const breaks = ['\n', '\n\n']
     .map((word) => tokenizer.encode(word))
     .filter((ids) => ids.length === 1)
     .map(([id]) => id!);
 
-  /** An answer that is held to something must not end before it is said. */
+  /** An answer that is held to a form must not end while the model thinks. */
   const thought = new Uint32Array(Math.ceil(vocabSize / 32)).fill(0xffff_ffff);
   for (const id of stopTokens) thought[id >>> 5]! &= ~(1 << (id & 31));
 
-  /** In calls the tags are text, which they are nowhere else. */
+  /** Only in calls are the tags text. */
   function callVocabulary({ kind }: ToolFormat): Vocabulary {
     const layout = JSON.stringify(callParts(kind, [{ type: 'function', function: { name: 'f' } }]));
     const tags = new Map(
@@ -108,9 +110,9 @@ interface Held {
 interface AnswerTokens {
   /** Opens a think block, where the model may begin with one. */
   think: number | undefined;
-  /** Open a tool call. */
+  /** Those that open a tool call. */
   calls: readonly number[];
-  /** Line breaks between thinking and answer. */
+  /** The line breaks between thinking and answer. */
   breaks: readonly number[];
   /** What may come while the model thinks. */
   thought: Uint32Array;
@@ -121,7 +123,7 @@ function constrainAnswer(
   start: ReasoningStart,
   { think, calls, breaks, thought }: AnswerTokens,
 ): AnswerConstraint {
-  // `free`: behind a tool call, or in one that is not held.
+  // `behind`: after the thinking. `free`: after a tool call, or in one that is not held.
   let at: 'start' | 'thinking' | 'behind' | 'answer' | 'call' | 'free' =
     start === 'open' ? 'thinking' : start === 'ask' ? 'start' : 'answer';
   let isBegun = false;

@@ -1,22 +1,22 @@
-/** @file Which tokens the content of an answer came from, and what the model thought of them. Knows no GPU and no template. */
+/** @file Which tokens the content of an answer came from, and how likely they were. Knows no GPU and no template. */
 import type { Tokenizer } from '../../tokenizer/index.ts';
-import type { Chance } from '../engine/steps.ts';
-import type { TokenChance } from '../engine/types.ts';
-import type { ChatDelta, TextChance, TokenLogprob } from './types.ts';
+import type { Logprob } from '../runtime/generate/session.ts';
+import type { IdLogprob } from '../runtime/types.ts';
+import type { ChatDelta, TextLogprob, TokenLogprob } from './types.ts';
 
 export interface Logprobs {
   /** Takes a token of the model; `fresh` are the deltas that it gave, `isReasoning` whether it belongs to the thinking. */
-  add(id: number, chance: Chance, fresh: readonly ChatDelta[], isReasoning: boolean): void;
-  /** Takes the last deltas, which no token gave. */
+  add(id: number, known: Logprob, fresh: readonly ChatDelta[], isReasoning: boolean): void;
+  /** Takes the last deltas, which came after the last token. */
   end(fresh: readonly ChatDelta[]): void;
 }
 
-/** Puts `logprobs` into the deltas that have content: of all tokens since the delta before. */
+/** Adds `logprobs` to each delta with content: those of all tokens since the delta before. */
 export function createLogprobs(tokenizer: Tokenizer): Logprobs {
   const decoder = new TextDecoder();
   let held: TokenLogprob[] = [];
 
-  function withText({ id, logprob }: TokenChance): TextChance {
+  function withText({ id, logprob }: IdLogprob): TextLogprob {
     const bytes = tokenizer.bytesOf(id) ?? new TextEncoder().encode(tokenizer.idToToken(id) ?? '');
     return { id, logprob, text: decoder.decode(bytes), bytes: [...bytes] };
   }
@@ -25,7 +25,7 @@ export function createLogprobs(tokenizer: Tokenizer): Logprobs {
     for (const delta of fresh) {
       const { content } = delta;
       if (content !== undefined) {
-        // Line breaks behind the thinking are layout.
+        // Line breaks after the thinking are layout.
         while (held[0]?.text.trim() === '' && !content.startsWith(held[0].text)) held.shift();
         if (held.length > 0) delta.logprobs = held;
       }
@@ -35,7 +35,7 @@ export function createLogprobs(tokenizer: Tokenizer): Logprobs {
 
   return {
     add(id, { logprob, top }, fresh, isReasoning) {
-      // Tokens of control have no text in the content.
+      // Control tokens have no text in the content.
       if (!tokenizer.specialIds.has(id)) held.push({ ...withText({ id, logprob }), top: top.map(withText) });
       give(fresh);
       if (isReasoning) held = [];

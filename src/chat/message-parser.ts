@@ -1,82 +1,129 @@
 /**
- * @file Cuts a stream of text into reasoning, content and tool calls, and ends it at stop texts. Incremental: the message
- * that its deltas make does not depend on how the stream was chunked. Knows text only, no tokens and no model.
+ * @file Cuts a stream of text into reasoning, content and tool calls, and ends it at stop texts. However the stream was cut into
+ * chunks, its deltas make the same message. Knows text only, no tokens and no model.
  *
- * Rules (as vLLM's Qwen3 and DeepSeek-R1 parsers): a leading `<think>` is dropped; with thinking on, everything up to the
- * first `</think>` is reasoning, also when the tag never comes; with thinking off, text without a leading `<think>` is content.
+ * Rules (as vLLM's Qwen3 and DeepSeek-R1 parsers): a leading opening tag is dropped; with thinking on, everything up to the
+ * first closing tag is reasoning, also when the tag never comes; with thinking off, text without a leading opening tag is content.
  * Calls and stop texts are looked for in content only. White space around calls is layout and dropped.
  */
 import { createReader, Mismatch, type Reading } from './reader.ts';
+import { type ReasoningFormat, reasoningFormats } from './reasoning-formats.ts';
 import type { ToolFormat } from './tool-formats.ts';
 import type { ChatDelta, ToolDefinition } from './types.ts';
 
-const OPEN = '<think>';
-const CLOSE = '</think>';
-
-export interface MessageParser {
-  /** What the new text completes; text that may become a tag or a stop is held back. */
-  push(text: string): ChatDelta[];
-  /** What was held back, at the end of the stream. */
-  end(): ChatDelta[];
-  /** Whether a stop text was met; nothing after it is given out. */
-  readonly isStopped: boolean;
-  readonly isReasoning: boolean;
-}
-
 /**
- * `open`: the prompt ends inside a think block. `closed`: it ends behind one, or the model does not think.
- * `ask`: the model decides by writing `<think>` first.
+ * `open`: the prompt ends inside a think block. `closed`: it ends after one, or the model does not think.
+ * `ask`: the model decides by writing the opening tag first.
  */
 export type ReasoningStart = 'open' | 'closed' | 'ask';
 
 export interface MessageParserOptions {
   start: ReasoningStart;
+  /** Default: in `<think>`. */
+  reasoning?: ReasoningFormat;
   /** A stop text inside reasoning or a tool call does not end the answer. */
   stop?: readonly string[];
   /** `isSingle`: the first call ends the answer. */
   tools?: { format: ToolFormat; definitions: readonly ToolDefinition[]; isSingle?: boolean };
 }
 
-export function createMessageParser({ start, stop = [], tools }: MessageParserOptions): MessageParser {
-  const reader = createReader();
-  let deltas: ChatDelta[] = [];
-  let [isStopped, isReasoning] = [false, start === 'open'];
-  let numCalls = 0;
+type Tools = NonNullable<MessageParserOptions['tools']>;
 
-  function* message(): Reading {
-    if (start === 'ask') {
+export class MessageParser {
+  /** How the model writes its thinking; undefined where the text begins after it. */
+  readonly reasoning: ReasoningFormat | undefined;
+  readonly #start: ReasoningStart;
+  readonly #format: ReasoningFormat;
+  readonly #stop: readonly string[];
+  readonly #tools: Tools | undefined;
+  readonly #reader = createReader();
+  readonly #reading: Reading;
+  #isRead = false;
+  #deltas: ChatDelta[] = [];
+  #isStopped = false;
+  #isReasoning: boolean;
+  #numCalls = 0;
+
+  constructor({ start, reasoning = reasoningFormats.think, stop = [], tools }: MessageParserOptions) {
+    this.reasoning = start === 'closed' ? undefined : reasoning;
+    this.#start = start;
+    this.#format = reasoning;
+    this.#stop = stop;
+    this.#tools = tools;
+    this.#isReasoning = start === 'open';
+    this.#reading = this.#message();
+  }
+
+  /** A stop text was met; nothing after it is given out. */
+  get isStopped(): boolean {
+    return this.#isStopped;
+  }
+
+  get isReasoning(): boolean {
+    return this.#isReasoning;
+  }
+
+  /** The deltas that the new text completes; text that may still become a tag or a stop text is held back. */
+  push(text: string): ChatDelta[] {
+    this.#reader.push(text);
+    return this.#read();
+  }
+
+  /** What was held back, at the end of the stream. */
+  end(): ChatDelta[] {
+    this.#reader.end();
+    return this.#read();
+  }
+
+  #read(): ChatDelta[] {
+    if (!this.#isRead) this.#isRead = this.#reading.next().done === true;
+    const given = this.#deltas;
+    this.#deltas = [];
+    return given;
+  }
+
+  #add(delta: { reasoning: string } | { content: string }): void {
+    if (Object.values(delta)[0] !== '') this.#deltas.push(delta);
+  }
+
+  *#message(): Reading {
+    const reader = this.#reader;
+    const { open } = this.#format;
+    if (this.#start === 'ask') {
       for (;;) {
         const text = reader.held.replace(/^\s+/, '');
-        isReasoning = text.startsWith(OPEN);
-        if (isReasoning) reader.take(reader.held.length - text.length + OPEN.length);
-        if (isReasoning || reader.isEnd || !OPEN.startsWith(text)) break;
+        this.#isReasoning = text.startsWith(open);
+        if (this.#isReasoning) reader.take(reader.held.length - text.length + open.length);
+        if (this.#isReasoning || reader.isEnd || !open.startsWith(text)) break;
         yield;
       }
     }
-    if (isReasoning) yield* reasoning();
-    yield* content();
+    if (this.#isReasoning) yield* this.#thinking();
+    yield* this.#content();
   }
 
-  /** Reasoning begins and ends without the line breaks around the tags, content without those behind the block. */
-  function* reasoning(): Reading {
+  /** Reasoning begins and ends without the line breaks around the tags, content begins without those after the block. */
+  *#thinking(): Reading {
+    const { close } = this.#format;
     let isBegun = false;
     let breaks = '';
-    const end = yield* reader.until([CLOSE], (piece) => {
+    const end = yield* this.#reader.until([close], (piece) => {
       const text = isBegun ? breaks + piece : piece.replace(/^\n+/, '');
       const length = text.replace(/\n+$/, '').length;
       isBegun ||= text !== '';
       breaks = text.slice(length);
-      add({ reasoning: text.slice(0, length) });
+      this.#add({ reasoning: text.slice(0, length) });
     });
     if (end === undefined) return;
-    isReasoning = false;
-    reader.take(CLOSE.length);
-    yield* reader.upTo(/[^\n]/);
+    this.#isReasoning = false;
+    this.#reader.take(close.length);
+    yield* this.#reader.upTo(/[^\n]/);
   }
 
-  function* content(): Reading {
-    // The shorter of two stop texts that begin alike ends the answer first.
-    const stops = [...stop].sort((a, b) => a.length - b.length);
+  *#content(): Reading {
+    const tools = this.#tools;
+    // Of two stop texts that begin alike, the shorter one ends the answer first.
+    const stops = [...this.#stop].sort((a, b) => a.length - b.length);
     const { opens = [], close } = tools?.format ?? {};
     const words = [...stops, ...opens, ...(close ? [close] : [])];
     let layout = '';
@@ -86,57 +133,53 @@ export function createMessageParser({ start, stop = [], tools }: MessageParserOp
       const length = tools ? text.trimEnd().length : text.length;
       layout = text.slice(length);
       if (length > 0) isBehindCall = false;
-      add({ content: text.slice(0, length) });
+      this.#add({ content: text.slice(0, length) });
     };
     for (;;) {
-      const word = yield* reader.until(words, say);
+      const word = yield* this.#reader.until(words, say);
       if (!tools || word === undefined || stops.includes(word)) {
-        if (!isBehindCall) add({ content: layout });
-        isStopped = word !== undefined;
+        if (!isBehindCall) this.#add({ content: layout });
+        this.#isStopped = word !== undefined;
         return;
       }
       if (word === close) {
-        reader.take(close.length);
+        this.#reader.take(close.length);
         if (!isBehindCall) say(close);
         continue;
       }
-      const malformed = yield* call(tools);
+      const malformed = yield* this.#call(tools);
       isBehindCall = !malformed;
-      isStopped = isBehindCall && tools.isSingle === true;
-      if (isStopped) return;
-      if (malformed) deltas.push({ ...malformed, content: layout + malformed.content });
+      this.#isStopped = isBehindCall && tools.isSingle === true;
+      if (this.#isStopped) return;
+      if (malformed) this.#deltas.push({ ...malformed, content: layout + malformed.content });
       layout = '';
     }
   }
 
-  /** Reads a call; where it is malformed, gives what was read of it. */
-  function* call({ format, definitions }: NonNullable<typeof tools>): Reading<ChatDelta | undefined> {
+  /** Reads a call. If it is malformed, returns the text that was read. */
+  *#call({ format, definitions }: Tools): Reading<ChatDelta | undefined> {
+    const reader = this.#reader;
     let index: number | undefined;
-    // The last brace comes with the end of the call: before, nobody may take the arguments for whole.
+    // The last brace is given out at the end of the call, so that arguments never look complete before.
     let brace = '';
     const sink = {
-      start(name: string): void {
-        index = numCalls++;
+      start: (name: string): void => {
+        index = this.#numCalls++;
         const id = `call_${crypto.randomUUID().replaceAll('-', '').slice(0, 24)}`;
-        deltas.push({ toolCalls: [{ index, id, type: 'function', function: { name, arguments: '' } }] });
+        this.#deltas.push({
+          toolCalls: [{ index, id, type: 'function', function: { name, arguments: '' } }],
+        });
       },
-      give(text: string): void {
+      give: (text: string): void => {
         const all = brace + text;
         brace = all.endsWith('}') ? '}' : '';
-        put(all.slice(0, all.length - brace.length));
+        this.#addArguments(index!, all.slice(0, all.length - brace.length));
       },
-    };
-    const put = (text: string): void => {
-      const last = deltas.at(-1)?.toolCalls?.[0];
-      if (last) last.function.arguments += text;
-      else if (text) {
-        deltas.push({ toolCalls: [{ index: index!, type: 'function', function: { arguments: text } }] });
-      }
     };
     reader.mark();
     try {
       yield* format.call(reader, sink, definitions);
-      put(brace);
+      this.#addArguments(index!, brace);
       return undefined;
     } catch (error) {
       if (!(error instanceof Mismatch)) throw error;
@@ -148,33 +191,11 @@ export function createMessageParser({ start, stop = [], tools }: MessageParserOp
     }
   }
 
-  function add(delta: { reasoning: string } | { content: string }): void {
-    if (Object.values(delta)[0] !== '') deltas.push(delta);
+  #addArguments(index: number, text: string): void {
+    const last = this.#deltas.at(-1)?.toolCalls?.[0];
+    if (last) last.function.arguments += text;
+    else if (text) {
+      this.#deltas.push({ toolCalls: [{ index, type: 'function', function: { arguments: text } }] });
+    }
   }
-
-  const reading = message();
-  let isDone = false;
-  function run(): ChatDelta[] {
-    if (!isDone) isDone = reading.next().done === true;
-    const given = deltas;
-    deltas = [];
-    return given;
-  }
-
-  return {
-    push(text) {
-      reader.push(text);
-      return run();
-    },
-    end() {
-      reader.end();
-      return run();
-    },
-    get isStopped() {
-      return isStopped;
-    },
-    get isReasoning() {
-      return isReasoning;
-    },
-  };
 }

@@ -1,4 +1,4 @@
-/** @file Makes the message of an answer out of its deltas. */
+/** @file Makes the message of an answer from its deltas. */
 import type { AssistantMessage, ChatDelta, ToolCall } from './types.ts';
 
 export interface MessageBuilder {

@@ -9,16 +9,18 @@ import {
   Tokenizer,
   TokenizerError,
 } from '../../tokenizer/index.ts';
-import { samplingParams } from '../engine/generation-config.ts';
-import { openModel, type SourceLike, type StartedModel, startModel } from '../engine/load.ts';
-import type { GenerateOptions, LoadOptions } from '../engine/types.ts';
 import { InvalidInputError } from '../errors.ts';
-import { type Answer, createAnswer } from './answer.ts';
+import { samplingParams } from '../runtime/load/generation-config.ts';
+import { openModel, type SourceLike, type StartedModel, startModel } from '../runtime/load/load.ts';
+import type { GenerateOptions, LoadOptions } from '../runtime/types.ts';
+import { Answer } from './answer.ts';
 import type { AnswerConstraint, Constrainer } from './constrained.ts';
+import { DeltaStream } from './delta-stream.ts';
 import { createMessageBuilder } from './message.ts';
-import { createMessageParser, type ReasoningStart } from './message-parser.ts';
+import { MessageParser, type ReasoningStart } from './message-parser.ts';
 import { renderPrompt } from './prompt.ts';
-import { toolFormatOf } from './tool-formats.ts';
+import { type ReasoningFormat, reasoningFormatOf } from './reasoning-formats.ts';
+import { type ToolFormat, toolFormatOf } from './tool-formats.ts';
 import type {
   ChatDelta,
   ChatMessage,
@@ -30,12 +32,12 @@ import type {
   Model,
 } from './types.ts';
 
-/** Alternatives that can be told of a token. */
+/** The most alternatives that are given for a token. */
 const MAX_LOGPROBS = 20;
 
 /**
  * Loads a checkpoint as published on Hugging Face.
- * @param from its name (`org/name[@revision]`, `modelscope:org/name`), the URL of its folder, files or a folder handle of the browser, what was dropped, or a Source (`folder(path)` of shaderloom/node)
+ * @param from its name (`org/name[@revision]`, `modelscope:org/name`), the URL of its folder, files, a folder handle of the browser or what was dropped on the page, or a Source (`folder(path)` of shaderloom/node)
  */
 export async function loadModel(from: SourceLike, options: LoadOptions = {}): Promise<Model> {
   const opened = await openModel(from, options);
@@ -54,7 +56,7 @@ export async function loadModel(from: SourceLike, options: LoadOptions = {}): Pr
   return createModel(await startModel(opened, options), tokenizer, chatTemplate);
 }
 
-/** A checkpoint without a usable template still generates; only `chat` gives the error. */
+/** A checkpoint without a usable template can still generate; only `chat` throws the error. */
 function templateOf(source: ChatTemplateSource): ChatTemplate | ChatTemplateError {
   try {
     return ChatTemplate.fromCheckpoint(source);
@@ -69,54 +71,48 @@ function createModel(
   tokenizer: Tokenizer,
   template: ChatTemplate | ChatTemplateError,
 ): Model {
-  const { session, info } = started;
-  const eos = tokenizer.eosTokenId === undefined ? [] : [tokenizer.eosTokenId];
-  const defaultStops = [...started.stopTokens, ...eos];
-  let constrainer: Constrainer | undefined;
-  const toolFormat = template instanceof ChatTemplateError ? undefined : toolFormatOf(template.source);
+  const { session, info, lost, dispose } = started;
+  const text = new TextModel(started, tokenizer, template);
+  return {
+    info: {
+      ...info,
+      canToggleThinking: !(template instanceof ChatTemplateError) && template.abilities.readsEnableThinking,
+    },
+    tokenizer,
+    lost,
+    generate: (ids, options) => text.generate(ids, options),
+    chat: (messages, options) => text.chat(messages, options),
+    inspect: (ids, names, { rows = 64 } = {}) => session.inspect(Array.from(ids), names, rows),
+    dispose,
+  };
+}
 
-  /** Starts the engine on a prompt. */
-  function start(
-    ids: readonly number[],
-    options: GenerateOptions,
-    thinking: ReasoningStart,
-    { tools, parallelToolCalls, thinkingBudget }: Omit<ChatOptions, keyof GenerateOptions> = {},
-    constraint?: AnswerConstraint,
-  ): Answer {
-    const { samplingDefaults } = info;
-    const parser = createMessageParser({
-      start: thinking,
-      stop: stopTexts(options.stop),
-      tools:
-        toolFormat && tools?.length
-          ? { format: toolFormat, definitions: tools, isSingle: parallelToolCalls === false }
-          : undefined,
-    });
-    return createAnswer(session, tokenizer, parser, ids, {
-      sampling: samplingParams(options, samplingDefaults),
-      logitBias: options.logitBias,
-      maxTokens: maxTokensOf(options.maxTokens ?? samplingDefaults.maxTokens),
-      logprobs: logprobsOf(options.logprobs),
-      stopTokens: new Set(options.stopTokens ?? defaultStops),
-      thinkingBudget,
-      constraint,
-      signal: options.signal,
-    });
+/** What a model makes of prompts and messages. */
+class TextModel {
+  readonly #started: StartedModel;
+  readonly #tokenizer: Tokenizer;
+  readonly #template: ChatTemplate | ChatTemplateError;
+  readonly #stopTokens: readonly number[];
+  readonly #toolFormat: ToolFormat | undefined;
+  readonly #reasoning: ReasoningFormat;
+  #constrainer: Constrainer | undefined;
+
+  constructor(started: StartedModel, tokenizer: Tokenizer, template: ChatTemplate | ChatTemplateError) {
+    const source = template instanceof ChatTemplateError ? '' : template.source;
+    const eos = tokenizer.eosTokenId === undefined ? [] : [tokenizer.eosTokenId];
+    this.#started = started;
+    this.#tokenizer = tokenizer;
+    this.#template = template;
+    this.#stopTokens = [...started.stopTokens, ...eos];
+    this.#toolFormat = toolFormatOf(source);
+    this.#reasoning = reasoningFormatOf(source);
   }
 
-  /** What holds the answer to a form. What makes masks is loaded with the first. */
-  async function constraintOf(options: ChatOptions, thinking: ReasoningStart): Promise<AnswerConstraint> {
-    const { createConstrainer } = await import('./constrained.ts');
-    const { vocabSize } = started;
-    constrainer ??= createConstrainer({ tokenizer, vocabSize, stopTokens: defaultStops, toolFormat });
-    return constrainer(options, thinking);
-  }
-
-  async function* generate(
+  async *generate(
     prompt: ArrayLike<number>,
     options: GenerateOptions = {},
   ): AsyncGenerator<GeneratedToken, GenerateResult> {
-    const answer = start(Array.from(prompt), options, 'closed');
+    const answer = this.#start(Array.from(prompt), options, 'closed');
     const ids: number[] = [];
     let text = '';
     const take = (): string => {
@@ -131,8 +127,8 @@ function createModel(
       let next = await answer.tokens.next();
       for (; !next.done; next = await answer.tokens.next()) {
         ids.push(next.value);
-        const { chance } = answer;
-        const told = chance && { logprob: chance.logprob, topLogprobs: chance.top };
+        const { logprob } = answer;
+        const told = logprob && { logprob: logprob.logprob, topLogprobs: logprob.top };
         yield { id: next.value, text: take(), ...told };
       }
       answer.end();
@@ -143,85 +139,84 @@ function createModel(
     }
   }
 
-  function chat(messages: readonly ChatMessage[], options: ChatOptions = {}): ChatStream {
-    const abandon = new AbortController();
-    const signal = options.signal ? AbortSignal.any([options.signal, abandon.signal]) : abandon.signal;
-    const queue: ChatDelta[] = [];
-    let wake = (): void => {};
-    let isDone = false;
+  chat(messages: readonly ChatMessage[], options: ChatOptions = {}): ChatStream {
+    return new DeltaStream((give, signal) => this.#reply(messages, options, signal, give), options.signal);
+  }
 
-    async function run(): Promise<ChatResult> {
-      const prompt = renderPrompt(template, messages, options);
-      const ids = Array.from(tokenizer.encode(prompt.text, { addBos: false }));
-      const isHeld =
-        options.responseFormat || options.toolChoice || options.tools?.some((tool) => tool.function.strict);
-      const constraint = isHeld ? await constraintOf(options, prompt.thinking) : undefined;
-      const answer = start(ids, { ...options, signal }, prompt.thinking, options, constraint);
-      const builder = createMessageBuilder();
-      const give = (): void => {
-        for (const delta of answer.take()) {
-          builder.add(delta);
-          queue.push(delta);
-        }
-        wake();
-      };
-      let next = await answer.tokens.next();
-      for (; !next.done; next = await answer.tokens.next()) give();
-      answer.end();
-      give();
-      const message = builder.build();
-      const { finishReason } = next.value;
-      return {
-        message,
-        finishReason: finishReason === 'stop' && message.tool_calls ? 'tool_calls' : finishReason,
-        ...answer.figures(next.value),
-      };
-    }
-
-    const result = run();
-    const settled = result.then(
-      () => {},
-      () => {},
-    );
-    void settled.then(() => {
-      isDone = true;
-      wake();
-    });
+  async #reply(
+    messages: readonly ChatMessage[],
+    options: ChatOptions,
+    signal: AbortSignal,
+    give: (deltas: readonly ChatDelta[]) => void,
+  ): Promise<ChatResult> {
+    const prompt = renderPrompt(this.#template, messages, options);
+    const ids = Array.from(this.#tokenizer.encode(prompt.text, { addBos: false }));
+    const isHeld =
+      options.responseFormat || options.toolChoice || options.tools?.some((tool) => tool.function.strict);
+    const constraint = isHeld ? await this.#constraint(options, prompt.thinking) : undefined;
+    const answer = this.#start(ids, { ...options, signal }, prompt.thinking, options, constraint);
+    const builder = createMessageBuilder();
+    const pass = (): void => {
+      const deltas = answer.take();
+      for (const delta of deltas) builder.add(delta);
+      give(deltas);
+    };
+    let next = await answer.tokens.next();
+    for (; !next.done; next = await answer.tokens.next()) pass();
+    answer.end();
+    pass();
+    const message = builder.build();
+    const { finishReason } = next.value;
     return {
-      result,
-      async *[Symbol.asyncIterator]() {
-        try {
-          while (queue.length > 0 || !isDone) {
-            const delta = queue.shift();
-            if (delta) yield delta;
-            else {
-              await new Promise<void>((resolve) => {
-                wake = resolve;
-              });
-            }
-          }
-          await result;
-        } finally {
-          // Whoever stops listening does not want the rest.
-          if (!isDone) abandon.abort();
-          await settled;
-        }
-      },
+      message,
+      finishReason: finishReason === 'stop' && message.tool_calls ? 'tool_calls' : finishReason,
+      ...answer.figures(next.value),
     };
   }
 
-  return {
-    info: {
-      ...info,
-      canToggleThinking: !(template instanceof ChatTemplateError) && template.abilities.readsEnableThinking,
-    },
-    tokenizer,
-    lost: started.lost,
-    generate,
-    chat,
-    inspect: (ids, names, { rows = 64 } = {}) => session.inspect(Array.from(ids), names, rows),
-    dispose: started.dispose,
-  };
+  /** Starts the engine on a prompt. */
+  #start(
+    ids: readonly number[],
+    options: GenerateOptions,
+    thinking: ReasoningStart,
+    { tools, parallelToolCalls, thinkingBudget }: Omit<ChatOptions, keyof GenerateOptions> = {},
+    constraint?: AnswerConstraint,
+  ): Answer {
+    const { session, info } = this.#started;
+    const format = this.#toolFormat;
+    const parser = new MessageParser({
+      start: thinking,
+      reasoning: this.#reasoning,
+      stop: stopTexts(options.stop),
+      tools:
+        format && tools?.length
+          ? { format, definitions: tools, isSingle: parallelToolCalls === false }
+          : undefined,
+    });
+    return new Answer(session, this.#tokenizer, parser, ids, {
+      sampling: samplingParams(options, info.samplingDefaults),
+      logitBias: options.logitBias,
+      maxTokens: maxTokensOf(options.maxTokens ?? info.samplingDefaults.maxTokens),
+      logprobs: logprobsOf(options.logprobs),
+      stopTokens: new Set(options.stopTokens ?? this.#stopTokens),
+      thinkingBudget,
+      constraint,
+      signal: options.signal,
+    });
+  }
+
+  /** What holds the answer to a form. The code that makes masks is loaded with the first one. */
+  async #constraint(options: ChatOptions, thinking: ReasoningStart): Promise<AnswerConstraint> {
+    const { createConstrainer } = await import('./constrained.ts');
+    this.#constrainer ??= createConstrainer({
+      tokenizer: this.#tokenizer,
+      vocabSize: this.#started.vocabSize,
+      stopTokens: this.#stopTokens,
+      reasoning: this.#reasoning,
+      toolFormat: this.#toolFormat,
+    });
+    return this.#constrainer(options, thinking);
+  }
 }
 
 function stopTexts(stop: GenerateOptions['stop']): string[] {

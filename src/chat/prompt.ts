@@ -1,15 +1,16 @@
 /**
- * @file Messages to the text of a prompt: checks them, gives tool calls the shape that the checkpoint's template wants, and
- * tells where the answer begins. Knows no ids and no engine.
+ * @file Turns messages into the text of a prompt: checks them, gives tool calls the shape that the checkpoint's template wants,
+ * and says where the answer begins. Knows no ids and no engine.
  */
 import { type ChatTemplate, ChatTemplateError, thinkState } from '../../tokenizer/index.ts';
 import { InvalidInputError } from '../errors.ts';
 import type { ReasoningStart } from './message-parser.ts';
+import { type ReasoningFormat, reasoningFormatOf } from './reasoning-formats.ts';
 import type { ChatMessage, ChatOptions } from './types.ts';
 
 export interface Prompt {
   text: string;
-  /** Inside a think block that the prompt has opened, behind one, or as the model decides. */
+  /** Whether the answer begins inside a think block, after one, or as the model decides. */
   thinking: ReasoningStart;
 }
 
@@ -35,31 +36,33 @@ export function renderPrompt(
     continueFinalMessage,
     templateArgs,
   });
-  const thinking = answerStart(template, messages, continueFinalMessage, templateArgs);
-  // A template that cannot do without a think block gets an empty one.
+  const format = reasoningFormatOf(template.source);
+  const thinking = answerStart(template, format, messages, continueFinalMessage, templateArgs);
+  // Where the template always opens a think block, it is closed at once.
   if (thinking === 'open' && thinkingBudget === 0) {
-    return { text: `${text}\n</think>\n\n`, thinking: 'closed' };
+    return { text: text + format.closeOpened, thinking: 'closed' };
   }
   return { text, thinking };
 }
 
 function answerStart(
   template: ChatTemplate,
+  format: ReasoningFormat,
   messages: readonly ChatMessage[],
   continueFinalMessage: boolean,
   templateArgs: Readonly<Record<string, unknown>>,
 ): ReasoningStart {
   if (continueFinalMessage) {
     const { content } = messages.at(-1)!;
-    return typeof content === 'string' && thinkState(content) === 'open' ? 'open' : 'closed';
+    return typeof content === 'string' && thinkState(content, format) === 'open' ? 'open' : 'closed';
   }
-  const { think } = template.generationPrompt(templateArgs);
+  const { think } = template.generationPrompt(format, templateArgs);
   return think === 'none' ? 'ask' : think;
 }
 
 /**
- * Messages with tool calls as the template reads them. The OpenAI API has arguments as text; DeepSeek's templates join them to
- * the prompt and leave out the content only where it is null, Qwen3's take both, others want an object.
+ * Messages with tool calls as the template reads them. In the OpenAI API arguments are text. DeepSeek's templates need text, and
+ * leave out the content only where it is null; Qwen3's take text or an object; others want an object.
  */
 function forTemplate(messages: readonly ChatMessage[], source: string): readonly ChatMessage[] {
   const joinsText = source.includes('<｜tool▁sep｜>');
@@ -91,7 +94,7 @@ function parsed(text: string): unknown {
   }
 }
 
-/** The function of a call, which older messages name without a field of its own. */
+/** The function of a call. Older messages have its name and arguments in the call itself. */
 function functionOf(call: unknown): { name: string; arguments?: unknown } | undefined {
   const called = isRecord(call) && isRecord(call.function) ? call.function : call;
   return isRecord(called) && typeof called.name === 'string' ? { ...called, name: called.name } : undefined;

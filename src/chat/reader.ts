@@ -1,16 +1,16 @@
 /**
- * @file Reads text that arrives in pieces. A grammar over it is a generator that yields when it needs more, so that what it
- * finds cannot depend on where the pieces were cut. Knows no tag and no format.
+ * @file Reads text that arrives in pieces. A grammar is a generator that yields when it needs more text, so what it finds
+ * cannot depend on where the pieces were cut. Knows no tag and no format.
  */
 
 /** Yields when more text is needed. */
 export type Reading<Result = void> = Generator<void, Result, void>;
 
-/** The text is not what the grammar wants; what was read so far is `taken`, the rest is still there. */
+/** The text is not what the grammar wants. What was read so far is in `taken`, the rest in `held`. */
 export class Mismatch extends Error {}
 
 export interface Reader {
-  /** What has come and was not taken. */
+  /** What has arrived and was not taken yet. */
   readonly held: string;
   readonly isEnd: boolean;
   /** What was taken since `mark`. */
@@ -18,21 +18,21 @@ export interface Reader {
   push(text: string): void;
   end(): void;
   mark(): void;
-  /** Takes so many characters of what is held. */
+  /** Takes the first `length` characters of what is held. */
   take(length: number): string;
   /** The next character; '' at the end. */
   peek(): Reading<string>;
-  /** Takes the word if the text goes on with it. */
+  /** Takes the word if it comes next. */
   accept(word: string): Reading<boolean>;
   /** Takes the word. @throws Mismatch */
   expect(word: string): Reading;
   /** The same, but the text may end before or within the word. @throws Mismatch */
   expectOrEnd(word: string): Reading;
-  /** Takes all before the first character that the pattern finds. */
+  /** Takes everything before the first match of the pattern. */
   upTo(pattern: RegExp): Reading<string>;
   /**
-   * Gives all before the first of the words, which stays; undefined at the end. Where several begin at one place, the one that
-   * is listed first counts.
+   * Gives everything before the first of the words, and returns that word, which stays; undefined at the end of the text. Where
+   * several words begin at one place, the one listed first counts.
    */
   until(words: readonly string[], give: (text: string) => void): Reading<string | undefined>;
 }
@@ -56,7 +56,7 @@ export function createReader(): Reader {
     return true;
   }
 
-  /** Where the first of the words begins or, the text being cut there, may begin. */
+  /** Where the first of the words begins, or may begin if the text is cut inside it. */
   function find(words: readonly string[]): { at: number; word?: string } {
     let first: { at: number; word?: string } = { at: held.length };
     for (const word of words) {
@@ -112,7 +112,7 @@ export function createReader(): Reader {
     *until(words, give) {
       for (;;) {
         const { at, word } = find(words);
-        // Half a character would be another text once it is written as JSON.
+        // Half a surrogate pair would change when it is written as JSON.
         const isHalf = word === undefined && !isEnd && /[\ud800-\udbff]/.test(held.charAt(at - 1));
         const text = take(isHalf ? at - 1 : at);
         if (text !== '') give(text);
@@ -123,7 +123,7 @@ export function createReader(): Reader {
   };
 }
 
-/** Where the longest end of `text` that begins `word` begins; -1 when there is none. */
+/** Where the longest end of `text` that is also a beginning of `word` starts; -1 when there is none. */
 function beginning(text: string, word: string): number {
   for (let n = Math.min(word.length - 1, text.length); n > 0; n--) {
     if (text.endsWith(word.slice(0, n))) return text.length - n;

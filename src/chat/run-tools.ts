@@ -1,4 +1,4 @@
-/** @file Asks a model, calls the functions it wants, and asks again with their results until it answers. */
+/** @file Asks a model, calls the functions that it wants, and asks again with their results until it answers. */
 import { InvalidInputError, ToolStepLimitError } from '../errors.ts';
 import type { ChatDelta, ChatMessage, ChatOptions, ChatResult, Model, ToolCall } from './types.ts';
 
@@ -12,26 +12,26 @@ export interface Tool {
 
 export interface RunToolsOptions extends Omit<ChatOptions, 'tools' | 'continueFinalMessage'> {
   tools: Readonly<Record<string, Tool>>;
-  /** How often the model is asked at most. Default 10. */
+  /** How often the model is asked, at most. Default 10. */
   maxSteps?: number;
-  /** Told of the pieces of every answer as they come; `step` counts from 0. */
+  /** Called with the pieces of every answer as they come; `step` counts from 0. */
   onDelta?: (delta: ChatDelta, step: number) => void;
 }
 
 export interface RunToolsResult {
   /** The last answer. */
   message: ChatResult['message'];
-  /** `abort` also when a function was running then. */
+  /** `abort` also where the abort came while a function ran. */
   finishReason: ChatResult['finishReason'];
-  /** The conversation with all that was added to it. Calls that were aborted are left out. */
+  /** The conversation with everything that was added to it. Aborted calls are left out. */
   messages: ChatMessage[];
   /** Every answer, with what it cost. */
   steps: ChatResult[];
 }
 
 /**
- * Calls the functions that the model asks for, those of one answer side by side, until it answers without a call.
- * @throws ToolStepLimitError when it still calls in the answer `maxSteps`; InvalidInputError; and what `model.chat` throws
+ * Calls the functions that the model asks for, those of one answer in parallel, until it answers without a call.
+ * @throws ToolStepLimitError when answer number `maxSteps` still has calls; InvalidInputError; and what `model.chat` throws
  */
 export async function runTools(
   model: Pick<Model, 'chat'>,
@@ -67,11 +67,11 @@ export async function runTools(
   }
   const names = steps.at(-1)!.message.tool_calls!.map((call) => call.function.name);
   throw new ToolStepLimitError(
-    `The model was asked ${maxSteps} times and still calls ${names.join(', ')}. Raise maxSteps, or look whether the results of the functions tell it what it needs.`,
+    `The model was asked ${maxSteps} times and still calls ${names.join(', ')}. Raise maxSteps, or check that the results of the functions give it what it needs.`,
   );
 }
 
-/** An answer that was cut has calls that nobody ran. */
+/** An answer that was cut off may have calls that did not run. */
 function spoken({ tool_calls: _, ...message }: ChatResult['message']): ChatMessage {
   return message;
 }
@@ -99,7 +99,7 @@ async function call(
   return typeof result === 'string' ? result : (JSON.stringify(result) ?? '');
 }
 
-/** The result, or undefined as soon as the signal aborts. */
+/** The result, or undefined once the signal aborts. */
 async function unlessAborted<T>(result: Promise<T>, signal: AbortSignal | undefined): Promise<T | undefined> {
   if (!signal) return result;
   let stop = (): void => {};

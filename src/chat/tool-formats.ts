@@ -1,15 +1,15 @@
 /**
- * @file How models write tool calls: a grammar for each format, read as the text comes, with arguments given out as pieces of
- * JSON. Which format a model writes is found in its chat template. Knows no messages and no tokens.
+ * @file How models write tool calls: a grammar for each format. It reads the text as it comes, and gives the arguments out as pieces
+ * of JSON. Which format a model writes is found in its chat template. Knows no messages and no tokens.
  *
- * Hermes (Qwen2.5, Qwen3), the XML of Qwen3-Coder, DeepSeek-V3 and V3.1 as their templates write them and as vLLM and SGLang
- * read them. Unlike there, a tag inside a JSON string is text, and a call that ends too early is none: half an argument must
- * not reach a function.
+ * The formats are Hermes (Qwen2.5, Qwen3), the XML of Qwen3-Coder, DeepSeek-V3 and V3.1, as their templates write them and as vLLM
+ * and SGLang read them. Unlike in those servers, a tag inside a JSON string is text, and a call that ends too early is not a call:
+ * half an argument must not reach a function.
  */
 import { Mismatch, type Reader, type Reading } from './reader.ts';
 import type { ToolDefinition } from './types.ts';
 
-/** What a call is given to, as it is read. */
+/** Receives a call as it is read. */
 export interface CallSink {
   start(name: string): void;
   /** A piece of the arguments; joined they are a JSON object. */
@@ -17,13 +17,13 @@ export interface CallSink {
 }
 
 export interface ToolFormat {
-  /** What call-parts.ts knows it by. */
+  /** Its name in call-parts.ts. */
   readonly kind: 'hermes' | 'qwenCoder' | 'deepseek' | 'deepseekFenced';
-  /** Tags with which a call begins. */
+  /** The tags that begin a call. */
   readonly opens: readonly string[];
   /** A tag that may follow the last call. */
   readonly close?: string;
-  /** Reads a call, beginning at its tag. @throws Mismatch where the text is none */
+  /** Reads a call from its tag on. @throws Mismatch if the text is not a call */
   readonly call: (reader: Reader, sink: CallSink, tools: readonly ToolDefinition[]) => Reading;
 }
 
@@ -50,7 +50,7 @@ const hermes: ToolFormat = {
     do {
       yield* space(reader);
       const key = yield* jsonText(reader);
-      // A second name or second arguments: the first are out already.
+      // A second name or second arguments: the first were given out already.
       if (keys.has(key)) throw new Mismatch();
       keys.add(key);
       yield* space(reader);
@@ -78,8 +78,8 @@ const hermes: ToolFormat = {
 };
 
 /**
- * `<tool_call><function=name><parameter=key>value</parameter>...</function></tool_call>`; the model at times leaves out the
- * outer tag, or the end of a parameter before the next tag.
+ * `<tool_call><function=name><parameter=key>value</parameter>...</function></tool_call>`; models sometimes leave out the
+ * outer tag, or the closing tag of a parameter.
  */
 const qwenCoder: ToolFormat = {
   kind: 'qwenCoder',
@@ -128,7 +128,7 @@ function* parameterValue(reader: Reader, schema: unknown, { give }: CallSink): R
 
 /**
  * `<｜tool▁calls▁begin｜>`, for each call `<｜tool▁call▁begin｜>function<｜tool▁sep｜>name`, a fenced block of JSON and
- * `<｜tool▁call▁end｜>`, then `<｜tool▁calls▁end｜>`. V3.1 has neither word nor fence: the separator is between name and JSON.
+ * `<｜tool▁call▁end｜>`, then `<｜tool▁calls▁end｜>`. V3.1 has no word `function` and no fence: the separator is between name and JSON.
  */
 const deepseek = (isFenced: boolean): ToolFormat => ({
   kind: isFenced ? 'deepseekFenced' : 'deepseek',
@@ -157,7 +157,7 @@ const deepseek = (isFenced: boolean): ToolFormat => ({
   },
 });
 
-/** What a model with this chat template writes; undefined when the template knows no calls. */
+/** The format of a model with this chat template; undefined when the template has no tool calls. */
 export function toolFormatOf(template: string): ToolFormat | undefined {
   if (template.includes(SEPARATOR)) return deepseek(template.includes(`${FENCE}json`));
   if (template.includes('<function=')) return qwenCoder;
@@ -202,18 +202,18 @@ function* jsonObject(reader: Reader, give: (text: string) => void): Reading {
   parse(reader.taken.slice(begin));
 }
 
-/** Finds the end of a JSON value; whether it is valid inside only a parser tells afterwards. */
+/** Finds the end of a JSON value. It does not check the inside: a parser does that afterwards. */
 function* jsonValue(reader: Reader, give: (text: string) => void): Reading {
   let depth = 0;
   let isInString = false;
   let isEscaped = false;
 
-  /** How much of the text belongs to the value, and whether it ends there. */
+  /** How many characters of the text belong to the value, and whether it ends after them. */
   function scan(text: string): { length: number; isDone: boolean } {
     for (let i = 0; i < text.length; i++) {
       const char = text.charAt(i);
       if (isInString) {
-        // No JSON string has it: the quote was forgotten, and all to the end of the answer would be one string.
+        // JSON strings cannot have it. The closing quote is missing: without this, the rest of the answer would be one string.
         if (char < ' ') {
           reader.take(i);
           throw new Mismatch();
@@ -224,7 +224,7 @@ function* jsonValue(reader: Reader, give: (text: string) => void): Reading {
       } else if (char === '"') isInString = true;
       else if (char === '{' || char === '[') depth++;
       else if (depth === 0) {
-        // A number or a word ends before what cannot belong to it.
+        // A number or a word ends before a character that cannot belong to it.
         if (/[\s,\]}]/.test(char)) return { length: i, isDone: true };
         continue;
       } else if (char === '}' || char === ']') depth--;
@@ -243,14 +243,14 @@ function* jsonValue(reader: Reader, give: (text: string) => void): Reading {
   }
 }
 
-/** The JSON types that a schema allows, as far as it names them. */
+/** The JSON types that a schema names. */
 export function typesOf(schema: unknown): string[] {
   if (!isRecord(schema)) return [];
   const { type, anyOf, oneOf, allOf, enum: values } = schema;
   const named = [type].flat().filter((name) => typeof name === 'string');
   if (named.length > 0) return named;
   if (Array.isArray(values)) return values.map((value) => (value === null ? 'null' : typeof value));
-  // Definitions that are worth a name are objects.
+  // A schema that has its own definition is usually an object.
   if (schema.$ref !== undefined) return ['object'];
   return [anyOf, oneOf, allOf].flatMap((list) => (Array.isArray(list) ? list.flatMap(typesOf) : []));
 }
@@ -272,7 +272,7 @@ function jsonOf(value: string, types: readonly string[]): string {
       JSON.parse(text);
       return text;
     } catch {
-      // Not JSON: then a string, as the servers have it.
+      // Not JSON: then a string, as in the servers.
     }
   }
   return JSON.stringify(value);

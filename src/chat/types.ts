@@ -1,35 +1,35 @@
 /** @file The types that apps see of a loaded model: generated tokens, chat messages, deltas and results. No behaviour. */
 import type { Tokenizer } from '../../tokenizer/index.ts';
 import type { ResponseFormat } from '../constrain/index.ts';
-import type { Inspected } from '../engine/session.ts';
+import type { Inspected } from '../runtime/generate/session.ts';
 import type {
   FinishReason,
   GenerateOptions,
+  IdLogprob,
   ModelInfo,
   Timings,
-  TokenChance,
   Usage,
-} from '../engine/types.ts';
+} from '../runtime/types.ts';
 
 export interface GeneratedToken {
   id: number;
-  /** Text that this token completes; may be empty while a character or a stop text is incomplete. */
+  /** The text that this token completes; may be empty while a character or a stop text is incomplete. */
   text: string;
-  /** With `logprobs`, and not of tokens that the model did not choose (the sentence that ends thinking at its budget). */
+  /** With `logprobs`; absent for tokens that the model did not choose (the sentence that ends thinking at its budget). */
   logprob?: number;
-  /** The likeliest tokens in its place, the likeliest first, of equal ones the lowest id. */
-  topLogprobs?: readonly TokenChance[];
+  /** The likeliest tokens in its place, the likeliest first; among equals the lowest id first. */
+  topLogprobs?: readonly IdLogprob[];
 }
 
-/** A token with its text, which may be part of a character: then `bytes` tell it, and `text` has a replacement character. */
-export interface TextChance extends TokenChance {
+/** A token with its text. For part of a character, `text` has a replacement character, and `bytes` are exact. */
+export interface TextLogprob extends IdLogprob {
   text: string;
   bytes: readonly number[];
 }
 
-/** A token of the answer's content, and the likeliest in its place, as `GeneratedToken` has them. */
-export interface TokenLogprob extends TextChance {
-  top: readonly TextChance[];
+/** A token of the answer's content, and the likeliest tokens in its place, in the order of `GeneratedToken`. */
+export interface TokenLogprob extends TextLogprob {
+  top: readonly TextLogprob[];
 }
 
 export interface GenerateResult {
@@ -48,7 +48,7 @@ export interface ToolDefinition {
     description?: string;
     /** The JSON schema of its arguments, an object. */
     parameters?: Readonly<Record<string, unknown>>;
-    /** The arguments are held to the schema while the model writes them. Default: false. */
+    /** The model can only write arguments that match the schema. Default: false. */
     strict?: boolean;
   };
 }
@@ -60,7 +60,7 @@ export interface ToolCall {
   function: { name: string; arguments: string };
 }
 
-/** The first piece of a call has its id and name, the others more of the arguments. */
+/** The first piece of a call has its id and name, later ones have more of the arguments. */
 export interface ToolCallDelta {
   index: number;
   id?: string;
@@ -70,7 +70,7 @@ export interface ToolCallDelta {
 
 /**
  * Messages as in the OpenAI API; `reasoning_content` carries the thinking of an earlier answer. A message of the role `tool` is
- * the result of a call, behind the answer that has it in `tool_calls`.
+ * the result of a call, and comes after the answer that has the call in `tool_calls`.
  */
 export interface ChatMessage {
   role: string;
@@ -83,25 +83,25 @@ export interface ChatMessage {
 export interface ChatOptions extends GenerateOptions {
   /** Functions that the model may call. The caller runs them and gives the results as messages, or `runTools` does. */
   tools?: readonly ToolDefinition[];
-  /** The answer is calls and nothing else: of any of the tools, or of this one. Default: as the model likes. */
+  /** The answer is only calls: of any tools, or of this one. Default: the model decides. */
   toolChoice?: 'required' | { readonly name: string };
   /** False: the answer ends with its first call. */
   parallelToolCalls?: boolean;
   /** Passed to the template as `enable_thinking`. Default: the template's own (true for Qwen3). */
   enableThinking?: boolean;
   /**
-   * Reasoning tokens after which thinking is ended, with a sentence that tells the model so; the sentence counts in the usage.
-   * 0: no thinking. Default: no limit.
+   * The number of reasoning tokens after which thinking is ended, with a sentence that makes the model answer; the sentence counts
+   * in the usage. 0: no thinking. Default: no limit.
    */
   thinkingBudget?: number;
   /**
-   * What the answer's text has to be: JSON, JSON of a schema, a pattern or a grammar. It holds behind the thinking, and not for
-   * tool calls, which stay possible as the answer's beginning where `tools` are given.
+   * What the answer's text must be: JSON, JSON of a schema, a pattern or a grammar. It does not hold for the thinking, nor for
+   * tool calls, which may still begin the answer where `tools` are given.
    */
   responseFormat?: ResponseFormat;
   /** Any other argument of the template. */
   templateArgs?: Readonly<Record<string, unknown>>;
-  /** Go on with the last message instead of answering it. */
+  /** The model continues the last message instead of answering it. */
   continueFinalMessage?: boolean;
 }
 
@@ -112,13 +112,13 @@ export interface ChatDelta {
   toolCalls?: ToolCallDelta[];
   /** With the option `logprobs`: the tokens that `content` came from. */
   logprobs?: readonly TokenLogprob[];
-  /** The content is what the model wrote of a tool call that is not one. */
+  /** The content is the text of a malformed tool call. */
   malformed?: true;
-  /** The index of that call, if pieces of it were given out: forget them. */
+  /** The index of that call, if pieces of it were given out already: forget those. */
   droppedCall?: number;
 }
 
-/** An answer, as it goes into the messages of the next question. */
+/** An answer. It can go into the messages of the next question as it is. */
 export type AssistantMessage = {
   role: 'assistant';
   content: string;
@@ -143,12 +143,12 @@ export interface ChatStream extends AsyncIterable<ChatDelta> {
 
 /** What the checkpoint's chat template can do. */
 export interface ChatInfo {
-  /** A toggle for thinking belongs in a page only when the template reads `enable_thinking`. */
+  /** The template reads `enable_thinking`: only then does a page need a switch for thinking. */
   canToggleThinking: boolean;
 }
 
 /**
- * A loaded model. As many generations run side by side as it was loaded with `conversations`; calls beyond wait their turn, in the
+ * A loaded model. Up to `conversations` (an option of loading) generations run at a time; further calls wait for their turn, in the
  * order in which they came.
  */
 export interface Model {
@@ -160,8 +160,8 @@ export interface Model {
   generate(ids: ArrayLike<number>, options?: GenerateOptions): AsyncGenerator<GeneratedToken, GenerateResult>;
   chat(messages: readonly ChatMessage[], options?: ChatOptions): ChatStream;
   /**
-   * Values of named tensors at every position of `ids`, for looking inside: `model.embed_tokens`, `model.layers.0`,
-   * `model.layers.3.self_attn.o_proj`, `model.norm`, `lm_head` ... Computed anew, `rows` positions a step.
+   * Values of named tensors at every position of `ids`, for inspection: `model.embed_tokens`, `model.layers.0`,
+   * `model.layers.3.self_attn.o_proj`, `model.norm`, `lm_head` ... Everything is computed again, `rows` positions a step.
    */
   inspect(
     ids: ArrayLike<number>,

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/** @file The command `shaderloom`: finds the command meant, and tells errors in a line. */
+/** @file The command `shaderloom`: finds the command, and prints errors as one line. */
 import { USAGE as ASK_USAGE, ask } from './ask.ts';
 import { USAGE as SERVE_USAGE, serveModel } from './serve.ts';
 
@@ -24,6 +24,6 @@ try {
   console.error(isKnown ? error.message : error);
   process.exitCode = 1;
 }
-// Dawn keeps the process alive as long as its instance lives, and a pipe may not have everything yet.
+// Dawn keeps the process alive while its instance lives, and a pipe may not have taken all output yet.
 await new Promise((written) => process.stdout.write('', written));
 process.exit();

@@ -1,4 +1,4 @@
-/** @file `shaderloom serve`: a model behind the OpenAI API, on this computer unless told otherwise. */
+/** @file `shaderloom serve`: serves a model with the OpenAI API, by default to this computer only. */
 import { existsSync } from 'node:fs';
 import { basename, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -7,9 +7,9 @@ import { folderStore, gpu, type ServedRequest, serve } from '../node.ts';
 import { number, showProgress, sourceOf, variable } from './terminal.ts';
 
 export const USAGE =
-  'serve MODEL [--port 8000] [--host 127.0.0.1] [--api-key KEY] [--cors ORIGIN] [--model-id NAME] [--context N] [--weights auto|published|bf16|f16|int8|int4] [--conversations N] [--speculate mtp|lookup] [--store DIR --store-bytes N]';
+  'serve MODEL [--port 8000] [--host 127.0.0.1] [--api-key KEY] [--cors ORIGIN] [--model-id NAME] [--context N] [--weights auto|published|bf16|f16|int8|int4] [--sequences N] [--cache-tokens N] [--speculate mtp|lookup] [--store DIR --store-bytes N]';
 
-/** Gigabytes are typed wrongly too easily to guess a bound of the store. */
+/** The bound must be given: a guessed one can be wrong by gigabytes. */
 const STORE_NEEDS = '--store DIR needs --store-bytes N, how much the folder may hold';
 
 export async function serveModel(args: string[]): Promise<void> {
@@ -24,7 +24,8 @@ export async function serveModel(args: string[]): Promise<void> {
       'model-id': { type: 'string' },
       context: { type: 'string' },
       weights: { type: 'string' },
-      conversations: { type: 'string' },
+      sequences: { type: 'string' },
+      'cache-tokens': { type: 'string' },
       speculate: { type: 'string' },
       store: { type: 'string' },
       'store-bytes': { type: 'string' },
@@ -46,7 +47,8 @@ export async function serveModel(args: string[]): Promise<void> {
     // Checked where they are used.
     weights: values.weights as LoadOptions['weights'],
     speculate: values.speculate as Speculation | undefined,
-    conversations: number('conversations', values.conversations),
+    maxSequences: number('sequences', values.sequences),
+    cacheTokens: number('cache-tokens', values['cache-tokens']),
     ...(values.store !== undefined && { store: folderStore(values.store, { maxBytes: maxBytes! }) }),
     signal: stopper.signal,
     onProgress: showProgress,
@@ -68,7 +70,7 @@ export async function serveModel(args: string[]): Promise<void> {
         stopper.signal.addEventListener('abort', () => resolve(undefined));
       }),
     ]);
-    if (!ended) console.log('Waiting for the answers that are being written; once more ends them too.');
+    if (!ended) console.log('Waiting for the answers that are being written; Ctrl-C again ends them too.');
     const hurry = new Promise<void>((resolve) => {
       process.once('SIGINT', resolve).once('SIGTERM', resolve);
     });
@@ -80,7 +82,7 @@ export async function serveModel(args: string[]): Promise<void> {
   }
 }
 
-/** What requests call the model unless told otherwise. */
+/** What requests call the model by default. */
 const modelName = (from: string): string => (existsSync(from) ? basename(resolve(from)) : from);
 
 function logRequest({ method, path, status, milliseconds, isAborted }: ServedRequest): void {

@@ -1,13 +1,13 @@
 /**
- * @file The network as a deterministic automaton over byte classes, built state by state as texts need it. A state is a set of
+ * @file Turns the network into a deterministic automaton over byte classes, built state by state as texts need it. A state is a set of
  * places in the network, each with the stack of calls it will return to. Knows nothing of tokens.
  */
 import { InvalidInputError } from '../errors.ts';
 import { type Loop, loopOf, type Network } from './network.ts';
 
-/** States are forgotten, and found again when needed, once there are so many (some kilobytes each). */
+/** When there are more states than this (some kilobytes each), all are dropped and built again as needed. */
 const MAX_STATES = 10_000;
-/** Nodes reached without a byte from one state. Beyond it the grammar is ambiguous to a degree that no model needs. */
+/** Nodes reached without a byte from one state. With more, the grammar is more ambiguous than any model needs. */
 const MAX_REACHED = 20_000;
 
 /** A stack of calls: the innermost, and the rest. */
@@ -15,9 +15,9 @@ export interface Frame {
   readonly id: number;
   /** Where the network goes on when the called rule ends. */
   readonly node: number;
-  /** Undefined at the bottom, which is where the text may end. */
+  /** Undefined at the bottom of the stack, where the text may end. */
   readonly parent: Frame | undefined;
-  /** The called rule has masks of its own, whatever stands below it on the stack. */
+  /** The called rule has its own masks, whatever is below it on the stack. */
   readonly isLong: boolean;
   readonly pushed: Map<number, Frame>;
 }
@@ -28,16 +28,16 @@ export interface State {
   readonly frames: readonly Frame[];
   /** The bottom of the stack is reached. */
   readonly canEnd: boolean;
-  /** By byte class: the next state, null where there is none, undefined where nobody asked yet. */
+  /** By byte class: the next state, null where there is none, undefined where it was not computed yet. */
   readonly next: (State | null | undefined)[];
 }
 
-/** Every text that is a prefix of a match leads from `start` to a state; every state can be finished. */
+/** Every prefix of a match leads from `start` to a state, and from every state a match can be reached. */
 export class Automaton {
   readonly network: Network;
   readonly bottom: Frame;
   readonly start: State;
-  /** Places visited since the last `beginWork`; a bound on the time of hostile patterns. */
+  /** Places visited since the last `beginWork`. It limits the time that hostile patterns take. */
   private work = 0;
   private workLimit = Number.POSITIVE_INFINITY;
   private numFrames = 0;
@@ -49,7 +49,7 @@ export class Automaton {
     this.start = this.close([network.entries[0]!], [this.bottom])!;
   }
 
-  /** From here on, visiting more than `limit` places throws. */
+  /** From now on, visiting more than `limit` places throws. */
   beginWork(limit: number): void {
     this.work = 0;
     this.workLimit = limit;
@@ -74,7 +74,7 @@ export class Automaton {
     return next;
   }
 
-  /** The state of these places and of all that they reach without a byte; null where that is nothing. */
+  /** The state of these places and of all places that they reach without a byte; null if there are none. */
   close(nodes: readonly number[], frames: readonly Frame[]): State | null {
     const { network, bottom } = this;
     const openNodes = nodes.slice();
@@ -104,7 +104,7 @@ export class Automaton {
       const { epsilons, calls } = network.nodes[node]!;
       for (const target of epsilons) push(target, frame);
       for (const { rule, returnTo } of calls) {
-        // A call at the very end of a rule returns where that rule does: lists by recursion keep a flat stack.
+        // A call at the very end of a rule returns to where that rule returns, so lists written with recursion keep a flat stack.
         const stack = this.isReturn(returnTo) ? frame : this.push(frame, returnTo, rule);
         push(network.entries[rule]!, stack);
       }
@@ -124,7 +124,7 @@ export class Automaton {
     );
   }
 
-  /** The state of just these places. They have edges and all that they reach without a byte is among them or not wanted. */
+  /** The state of exactly these places. All have edges; what they reach without a byte is one of them or not wanted. */
   stateOf(nodes: readonly number[], frames: readonly Frame[]): State {
     const keyOf = (i: number) => frames[i]!.id * this.network.numPositions + nodes[i]!;
     const order = nodes.map((_, i) => i).sort((a, b) => keyOf(a) - keyOf(b));
@@ -154,7 +154,7 @@ export class Automaton {
     return { id: this.numFrames++, node, parent, isLong, pushed: new Map() };
   }
 
-  /** Whether nothing can happen at a node but the return of its rule. */
+  /** Whether the only thing that can happen at a node is the return of its rule. */
   private isReturn(node: number): boolean {
     const { nodes, finals } = this.network;
     for (let at = node; at < nodes.length; ) {
@@ -178,7 +178,7 @@ export class Automaton {
     return state;
   }
 
-  /** What constraints still hold stays alive through them; the same places found anew become new states and stacks. */
+  /** States that constraints still use stay alive through them. The same places, when found again, become new states. */
   private forget(): void {
     this.states = new Map();
     this.bottom.pushed.clear();

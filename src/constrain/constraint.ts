@@ -8,12 +8,12 @@ import type { Vocabulary } from './trie.ts';
 
 export interface Constraint {
   /**
-   * The tokens that may come next: bit `id & 31` of word `id >>> 5`. Stop tokens are among them where the text may end.
+   * The tokens that may come next: bit `id & 31` of word `id >>> 5`. They include stop tokens where the text may end.
    * Shared and valid until the next call: read it or copy it, never write to it.
    * @throws InvalidInputError where the grammar turns out to be too ambiguous to follow.
    */
   mask(): Uint32Array;
-  /** The only token that may come next; undefined where there are several or none. */
+  /** The only token that may come next; undefined if there are several or none. */
   forced(): number | undefined;
   /** Takes a token that mask() allows. @throws InvalidInputError for any other, and changes nothing. */
   accept(token: number): void;
@@ -21,11 +21,11 @@ export interface Constraint {
   readonly canEnd: boolean;
   /** Nothing more may come but a stop token. */
   readonly isDone: boolean;
-  /** The same place, to go on from independently. */
+  /** An independent copy at the same place. */
   fork(): Constraint;
 }
 
-/** What all constraints of one grammar share. */
+/** What all constraints with one grammar share. */
 export interface Compiled {
   readonly automaton: Automaton;
   readonly masks: Masks;
@@ -33,7 +33,7 @@ export interface Compiled {
   readonly stopTokens: ReadonlySet<number>;
 }
 
-/** One token may visit so many places; a longer one is no token of any vocabulary. */
+/** The places that one token may visit. No real token needs more. */
 const MAX_WORK = 1_000_000;
 
 export function startConstraint(compiled: Compiled): Constraint {

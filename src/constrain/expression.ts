@@ -1,5 +1,5 @@
 /**
- * @file What schemas, regular expressions and grammars are all translated to: expressions over text, and rules that may call
+ * @file Schemas, regular expressions and grammars are all translated to this: expressions over text, and rules that may call
  * one another. Knows nothing of bytes, automata or tokens.
  */
 
@@ -8,7 +8,7 @@ export type CodeRange = readonly [first: number, last: number];
 
 /** A named expression. The body is set after the rule exists, so that rules can be recursive. */
 export interface Rule {
-  /** For messages: a path of the schema, or the rule's name in the grammar. */
+  /** For error messages: a path in the schema, or the rule's name in the grammar. */
   readonly name: string;
   body: Expression;
 }
@@ -28,7 +28,7 @@ export type Expression =
   | { readonly kind: 'choice'; readonly items: readonly Expression[] }
   | { readonly kind: 'repeat'; readonly item: Expression; readonly min: number; readonly max: number }
   | { readonly kind: 'call'; readonly rule: Rule }
-  /** The texts on the ways from state 0 to one of `finals`. */
+  /** The texts of all paths from state 0 to one of `finals`. */
   | {
       readonly kind: 'graph';
       readonly numStates: number;
@@ -102,8 +102,8 @@ function utf8Length(text: string): number {
 }
 
 /**
- * The most bytes that a text of the expression has; Infinity where there is no limit or where finding it is not worth it.
- * @param known lengths of rules so far; one that is being measured counts as Infinity.
+ * The most bytes that a text of the expression has; Infinity if there is no limit or finding it is not worth the time.
+ * @param known lengths of rules found so far; a rule that is being measured counts as Infinity.
  */
 export function maxBytes(expression: Expression, known: Map<Rule, number>): number {
   switch (expression.kind) {

@@ -1,6 +1,6 @@
 /**
  * @file Grammars in EBNF, as written for llama.cpp (GBNF) and XGrammar: `name ::= …` with `|`, `"text"`, `[a-z]`, `.`, groups,
- * `* + ? {m,n}` and `#` comments; `root` is the start. Rules may be recursive, only not on the left.
+ * `* + ? {m,n}` and `#` comments; `root` is the start. Rules may be recursive, but not left-recursive.
  */
 import { InvalidInputError } from '../errors.ts';
 import {
@@ -101,7 +101,7 @@ class GrammarParser {
     return items.length === 1 ? items[0]! : choice(...items);
   }
 
-  /** Up to `|`, `)`, the end, or the name of the next rule. */
+  /** Reads up to `|`, `)`, the end, or the name of the next rule. */
   private items(): Expression {
     const items: Expression[] = [];
     for (;;) {

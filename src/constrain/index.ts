@@ -1,17 +1,17 @@
 /**
- * @file Structured output: from what an app asks for to the tokens that may come next. The room is loaded when first needed
- * (`await import`), and knows nothing of models, samplers or GPUs.
+ * @file Structured output: from the form that an app asks for to the tokens that may come next. Loaded when first needed
+ * (`await import`). Knows nothing of models, samplers or GPUs.
  */
 import type { Tokenizer } from '../../tokenizer/index.ts';
 import { InvalidInputError } from '../errors.ts';
 import { Automaton } from './automaton.ts';
+import { buildNetwork } from './build-network.ts';
 import { type Compiled, type Constraint, startConstraint } from './constraint.ts';
 import { type Rule, rule } from './expression.ts';
 import { parseGrammar } from './grammar.ts';
 import { schemaRule } from './json-schema.ts';
 import { ANY_OBJECT } from './json-text.ts';
 import { Masks } from './masks.ts';
-import { buildNetwork } from './network.ts';
 import { partExpression, type TextPart } from './parts.ts';
 import { parseRegex } from './regex.ts';
 import { buildTrie, type Trie, type Vocabulary } from './trie.ts';
@@ -37,10 +37,10 @@ export type ResponseFormat =
   /** EBNF with the start rule `root`; see grammar.ts. */
   | { readonly type: 'grammar'; readonly grammar: string };
 
-/** What only this library's own rooms ask for. */
+/** Only this library itself asks for this. */
 export type PartsFormat = { readonly type: 'parts'; readonly parts: TextPart };
 
-/** Grammars kept for a vocabulary, with their masks (at most some 20 MB each). */
+/** The number of grammars kept for a vocabulary, with their masks (at most some 20 MB each). */
 const MAX_COMPILED = 8;
 
 /** What is made once for a vocabulary. */
@@ -52,8 +52,8 @@ interface Known {
 const knownVocabularies = new WeakMap<Vocabulary, Known>();
 
 /**
- * The constraint at the beginning of a text. The same format and vocabulary (the object, not its contents) share what they
- * have found out so far; the first call with a vocabulary takes some hundred milliseconds for 150,000 tokens.
+ * The constraint at the beginning of a text. Constraints with the same format and vocabulary (the same object) share what
+ * they have computed so far; the first call with a vocabulary takes a few hundred milliseconds for 150,000 tokens.
  * @throws InvalidInputError naming the path in the schema, the position in the pattern or the line of the grammar.
  */
 export function compileConstraint(format: ResponseFormat | PartsFormat, vocabulary: Vocabulary): Constraint {

@@ -1,4 +1,4 @@
-/** @file Texts that match two expressions at once, such as a pattern and a length. Knows nothing of JSON. */
+/** @file Finds the texts that match two expressions at once, such as a pattern and a length. Knows nothing of JSON. */
 import { InvalidInputError } from '../errors.ts';
 import {
   type CodeRange,
@@ -9,7 +9,7 @@ import {
   normalizeRanges,
 } from './expression.ts';
 
-/** Of one expression, and of pairs of both. */
+/** For one expression, and for pairs of states of both. */
 const MAX_STATES = 50_000;
 
 /** States with edges over one character, or over none where `ranges` is undefined. State 0 is the start. */
@@ -20,7 +20,7 @@ interface CharacterGraph {
 
 /**
  * The texts that match both. Neither may call rules.
- * @param where names the place in messages
+ * @param where names the place in error messages
  */
 export function intersect(a: Expression, b: Expression, where: string): Expression {
   const [left, right] = [characterGraph(a, where), characterGraph(b, where)];

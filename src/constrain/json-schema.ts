@@ -1,8 +1,8 @@
 /**
- * @file JSON schemas to rules. Properties are written in the order of the schema, and required ones that it does not describe
- * after them. An object that lists properties and says nothing of others has no others. Enforced is what is documented in
- * schema-keywords.ts; values that a schema allows and that cannot be written here: integers with a point or exponent, numbers
- * with limits and an exponent, strings with lone surrogates, and \u escapes where a pattern, format, enum or length decides.
+ * @file JSON schemas to rules. Properties are written in the order of the schema, then required ones that it does not describe.
+ * An object that lists properties and does not mention others has no others. schema-keywords.ts lists what is enforced.
+ * Some values that a schema allows cannot be written here: integers with a point or exponent, numbers with limits and an
+ * exponent, strings with lone surrogates, and \u escapes in strings that have a pattern, format, enum or length.
  */
 import {
   type CodeRange,
@@ -14,8 +14,6 @@ import {
   type Expression,
   type GraphEdge,
   NOTHING,
-  oneOf,
-  optional,
   type Rule,
   repeat,
   rule,
@@ -24,9 +22,8 @@ import {
 } from './expression.ts';
 import { FORMATS } from './formats.ts';
 import { intersect } from './intersect.ts';
+import { numberText } from './json-number.ts';
 import {
-  ANY_INTEGER,
-  ANY_NUMBER,
   ANY_STRING,
   ANY_VALUE,
   arrayOf,
@@ -39,7 +36,6 @@ import {
   STRING_CHARACTER,
   untilQuote,
 } from './json-text.ts';
-import { integersBetween, type Limits, numbersBetween } from './number-range.ts';
 import { ANY_CHARACTER, parseRegex } from './regex.ts';
 import {
   constraintsOf,
@@ -49,16 +45,12 @@ import {
   merge,
   readCount,
   readList,
-  readNumber,
   resolveReference,
   type Schema,
   show,
 } from './schema-keywords.ts';
 
 const MAX_DEPTH = 100;
-const MAX_MULTIPLE = 500;
-/** Multiples of more digits are not exact as doubles. */
-const MAX_MULTIPLE_SIZE = 999_999_999_999_999;
 const MAX_COUNT = 1_000_000;
 const TYPES = ['object', 'array', 'string', 'number', 'integer', 'boolean', 'null'] as const;
 type Type = (typeof TYPES)[number];
@@ -78,7 +70,7 @@ class SchemaCompiler {
   private readonly root: unknown;
   private readonly isStrict: boolean;
   private readonly rules = new Map<object, Rule>();
-  /** Insides of strings by what limits them: equal ones share their masks. */
+  /** The insides of strings, by what limits them: equal ones share their masks. */
   private readonly strings = new Map<string, Expression>();
 
   constructor(root: unknown, isStrict: boolean) {
@@ -176,7 +168,7 @@ class SchemaCompiler {
     );
   }
 
-  /** The types that the schema names, or else those that its keywords are about; none where there are none. */
+  /** The types that the schema names, else those that its keywords are about; empty where there are neither. */
   private typesOf(schema: Schema, path: string): readonly Type[] {
     const { type } = schema;
     if (type === undefined) {
@@ -202,7 +194,7 @@ class SchemaCompiler {
         return this.string(schema, path);
       case 'number':
       case 'integer':
-        return number(schema, path, type === 'integer');
+        return numberText(schema, path, type === 'integer');
       case 'boolean':
         return words('true', 'false');
       case 'null':
@@ -303,52 +295,6 @@ class SchemaCompiler {
   }
 }
 
-function number(schema: Schema, path: string, isInteger: boolean): Expression {
-  const read = (key: string) => readNumber(schema, key, path);
-  const [minimum, maximum] = [read('minimum'), read('maximum')];
-  const [exclusiveMinimum, exclusiveMaximum] = [read('exclusiveMinimum'), read('exclusiveMaximum')];
-  const isMinExcluded = exclusiveMinimum !== undefined && exclusiveMinimum >= (minimum ?? -MANY);
-  const isMaxExcluded = exclusiveMaximum !== undefined && exclusiveMaximum <= (maximum ?? MANY);
-  const limits: Limits = {
-    min: isMinExcluded ? exclusiveMinimum : minimum,
-    max: isMaxExcluded ? exclusiveMaximum : maximum,
-    isMinExcluded,
-    isMaxExcluded,
-  };
-  const hasLimits = limits.min !== undefined || limits.max !== undefined;
-  const multiple = read('multipleOf');
-  if (multiple === undefined || (multiple === 1 && isInteger)) {
-    if (isInteger) return hasLimits ? integersBetween(limits) : ANY_INTEGER;
-    return hasLimits ? numbersBetween(limits) : ANY_NUMBER;
-  }
-  if (!Number.isInteger(multiple) || multiple < 1 || multiple > MAX_MULTIPLE) {
-    fail(
-      path,
-      `multipleOf is ${multiple}; integers from 1 to ${MAX_MULTIPLE} can be enforced. Leave it out, or describe it in the prompt.`,
-    );
-  }
-  const within = integersBetween({
-    ...limits,
-    min: Math.max(limits.min ?? -MANY, -MAX_MULTIPLE_SIZE),
-    max: Math.min(limits.max ?? MANY, MAX_MULTIPLE_SIZE),
-  });
-  return intersect(within, multiplesOf(multiple), `The JSON schema at ${path}`);
-}
-
-/** State 1 + r: the digits so far have the remainder r. */
-function multiplesOf(multiple: number): Expression {
-  const edges: GraphEdge[] = [];
-  for (let remainder = 0; remainder < multiple; remainder++) {
-    for (let digit = 0; digit < 10; digit++) {
-      const to = 1 + ((remainder * 10 + digit) % multiple);
-      edges.push({ from: 1 + remainder, to, item: oneOf(`${digit}`) });
-    }
-  }
-  edges.push({ from: 0, to: 1, item: EMPTY });
-  const digits: Expression = { kind: 'graph', numStates: multiple + 1, edges, finals: [1] };
-  return sequence(optional(words('-')), digits);
-}
-
 function hasType(value: unknown, type: Type): boolean {
   switch (type) {
     case 'object':
@@ -380,7 +326,7 @@ function constantText(value: unknown, path: string, depth: number): Expression {
   return sequence(words(isList ? '[' : '{'), inside, words(isList ? ']' : '}'));
 }
 
-/** The inside of a string, without escapes, that is none of these names. */
+/** The inside of a string without escapes that is not one of these names. */
 function otherThan(names: readonly string[]): Expression {
   const children: Map<number, number>[] = [new Map()];
   const isName = [false];

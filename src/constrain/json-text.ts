@@ -1,8 +1,8 @@
 /**
  * @file JSON as text: white space, strings, numbers, any value. Knows nothing of schemas.
  *
- * White space is what models and JSON.stringify write, and bounded, since a model may otherwise write it forever: one space
- * after a colon; after a comma, and inside brackets, one space or one line end with an indentation. None at the ends.
+ * White space is what models and JSON.stringify write. It is bounded, since a model might otherwise write it forever: one space
+ * after a colon; after a comma and inside brackets, one space, or one line end with an indentation. None at the ends.
  */
 import {
   type CodeRange,
@@ -34,7 +34,7 @@ export const SPACE = choice(
 export const COLON = sequence(words(':'), optional(words(' ')));
 export const COMMA = sequence(words(','), SPACE);
 
-/** What JSON does not allow in a string as it is: control characters, the quote and the backslash. */
+/** What JSON allows in a string only as an escape: control characters, the quote and the backslash. */
 const ESCAPED: readonly CodeRange[] = [
   [0x00, 0x1f],
   [0x22, 0x22],
@@ -99,7 +99,7 @@ export function insideQuotes(expression: Expression): Expression {
   }
 }
 
-/** A string around what stands inside its quotes. The inside is a rule, so that all uses of it share their masks. */
+/** A string with this inside. The inside is a rule, so that all its uses share their masks. */
 export const quoted = (inside: Rule): Expression => sequence(words('"'), call(inside));
 
 /** The inside of a string, with its closing quote. */
@@ -111,7 +111,7 @@ export const ANY_STRING = quoted(anyString);
 
 const DIGIT = oneOf('0123456789');
 const NONZERO = oneOf('123456789');
-/** Digits that JSON.stringify writes before and after the point at most, and so what a double can need. */
+/** The most digits that JSON.stringify writes before and after the point; no double needs more. */
 export const MAX_INTEGER_DIGITS = 21;
 export const MAX_FRACTION_DIGITS = 24;
 
@@ -119,7 +119,7 @@ export const DIGITS_AFTER_POINT = repeat(DIGIT, 1, MAX_FRACTION_DIGITS);
 const WHOLE = choice(words('0'), sequence(NONZERO, repeat(DIGIT, 0, MAX_INTEGER_DIGITS - 1)));
 const FRACTION = sequence(words('.'), DIGITS_AFTER_POINT);
 
-/** Exponents stand after one digit, and stay below 1e308. */
+/** Exponents come after one digit, and stay below 1e308. */
 const EXPONENT = sequence(
   oneOf('eE'),
   choice(
@@ -139,7 +139,7 @@ const EXPONENT = sequence(
   ),
 );
 
-/** The digits of Number.MAX_VALUE after its point. A number that is larger by little would be read as infinity. */
+/** The digits of Number.MAX_VALUE after its point. A slightly larger number would be read as infinity. */
 const MAX_MANTISSA = '7976931348623157';
 
 /** Digits from position `at` on, at most those of MAX_MANTISSA. */
@@ -166,7 +166,7 @@ export const ANY_NUMBER = sequence(
   choice(sequence(WHOLE, optional(FRACTION)), sequence(NONZERO, optional(FRACTION), EXPONENT), LARGEST),
 );
 
-/** An array of items; the first is written apart because it has no comma before it. */
+/** An array of items. The first is a part of its own because no comma comes before it. */
 export function arrayOf(item: Expression, min: number, max: number): Expression {
   const none = sequence(words('['), SPACE, words(']'));
   if (max === 0) return none;
@@ -187,7 +187,7 @@ export interface Member {
   readonly isRequired: boolean;
 }
 
-/** An object of these members in this order, and then any number of further ones. */
+/** An object of these members in this order, then any number of others. */
 export function objectOf(members: readonly Member[], further: Expression | undefined): Expression {
   const edges: { from: number; to: number; item: Expression }[] = [];
   const { length } = members;

@@ -1,22 +1,22 @@
 /**
- * @file Which tokens a state allows, as bits. A state's places are taken apart at the innermost long call on their stacks: what
- * is above is a state of its own, whose mask is the same under any stack and is kept; the tokens that leave it are followed
- * on the real stack. Knows nothing of schemas.
+ * @file Which tokens a state allows, as bits. The stacks of a state's places are cut at the innermost long call. What is above
+ * the cut is a state of its own: its mask is the same on any stack and is kept. Tokens that leave it are followed on the
+ * real stack. Knows nothing of schemas.
  */
 import type { Automaton, Frame, State } from './automaton.ts';
 import { loopOf } from './network.ts';
 import type { Trie } from './trie.ts';
 
-/** Kept masks: 19 kB each for 151,936 tokens. */
+/** How many masks are kept: 19 kB each for 151,936 tokens. */
 const MAX_MASK_BYTES = 16 * 2 ** 20;
-/** From so many turns of a loop on it pays to begin with the mask of the loop without limit. */
+/** For loops of this many turns it is faster to begin with the mask of the same loop without limit. */
 const MIN_SATURATED_TURNS = 4;
-/** Places that one mask may visit: about a second. */
+/** The places that one mask may visit: about a second of work. */
 const MAX_WORK = 2_000_000;
 
 /** A mask that holds under any stack. */
 interface LocalMask {
-  /** Tokens whose bytes stay inside, or end where they leave. */
+  /** Tokens whose bytes stay inside, or end exactly where they leave. */
   readonly bits: Uint32Array;
   /** Trie nodes, with children, at which the bytes have left. */
   readonly exits: readonly number[];
@@ -59,7 +59,7 @@ export class Masks {
     return add(this.masks, state, bits, this.maxKept);
   }
 
-  /** The places of a state by the innermost long call, their stacks cut there. */
+  /** The places of a state, grouped by the innermost long call, with their stacks cut there. */
   private takeApart(state: State): Map<Frame, { nodes: number[]; frames: Frame[] }> {
     const { automaton } = this;
     const groups = new Map<Frame, { nodes: number[]; frames: Frame[] }>();
@@ -88,7 +88,7 @@ export class Masks {
     const bits = new Uint32Array(this.numWords);
     const exits: number[] = [];
     if (isEndless) {
-      // No token of at most `turns` bytes can tell the loop from one without limit.
+      // For tokens of at most `turns` bytes, the loop is the same as one without limit.
       const base = this.localMask(endless);
       const { byLength, startOfLength, depths } = this.trie;
       bits.set(base.bits);
@@ -100,7 +100,7 @@ export class Masks {
     return add(this.locals, local, { bits, exits }, this.maxKept);
   }
 
-  /** The state with its counted loops replaced by endless ones, and how many turns away the nearest limit was. */
+  /** The state with endless loops in place of its counted ones, and the number of turns to the nearest limit. */
   private saturate(local: State): { state: State; turns: number } {
     const { automaton } = this;
     const { network, bottom } = automaton;
@@ -171,7 +171,7 @@ function setBit(bits: Uint32Array, token: number): void {
   bits[token >>> 5]! |= 1 << (token & 31);
 }
 
-/** The value of a key, which becomes the last to be dropped. */
+/** The value of a key. That key becomes the last one to be dropped. */
 function keep<K, V>(map: Map<K, V>, key: K): V | undefined {
   const value = map.get(key);
   if (value === undefined) return undefined;

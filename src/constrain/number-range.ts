@@ -21,10 +21,10 @@ export interface Limits {
 }
 
 const LARGEST = 10n ** BigInt(MAX_INTEGER_DIGITS) - 1n;
-/** Limits beyond it are no limits for numbers of so many digits. */
+/** Numbers here have so few digits that limits beyond this one never matter. */
 const MAX_LIMIT = 10 ** (MAX_INTEGER_DIGITS - 1);
 
-/** A limit of a magnitude: digits before and after the point. */
+/** A limit without its sign: digits before and after the point. */
 interface Bound {
   readonly whole: bigint;
   readonly fraction: string;
@@ -43,7 +43,7 @@ export function integersBetween(limits: Limits): Expression {
   return choice(...parts);
 }
 
-/** The least and the greatest integer within the limits; the first is greater where there is none. */
+/** The least and the greatest integer within the limits. If there is none, the first is the greater one. */
 export function integerLimits(limits: Limits): [bigint, bigint] {
   const { min, max } = includedLimits(limits);
   if (min > MAX_LIMIT || max < -MAX_LIMIT) return [1n, 0n];
@@ -69,7 +69,7 @@ function bound(value: number): Bound {
   return { whole: BigInt(whole), fraction };
 }
 
-/** An excluded limit is the next double as an included one: a decimal nearer to it than that would be read as the limit. */
+/** An excluded limit becomes an included one, the next double. A decimal closer to the limit would be read as the limit. */
 function includedLimits(limits: Limits): { min: number; max: number } {
   const { min = Number.NEGATIVE_INFINITY, max = Number.POSITIVE_INFINITY } = limits;
   return {
@@ -85,7 +85,7 @@ function nextUp(value: number): number {
   return new Float64Array(bits.buffer)[0]!;
 }
 
-/** A double in plain decimal notation: the shortest digits that are read as it. */
+/** A double in plain decimal notation, with the fewest digits that are read as the same double. */
 function decimal(value: number): string {
   const [digits = '', exponent = '0'] = String(value).split('e');
   const [whole = '', fraction = ''] = digits.split('.');
@@ -106,7 +106,7 @@ function magnitudes(from: Bound, to: Bound): Expression {
   );
 }
 
-/** What may follow the digits before the point where these are those of a limit: nothing, or a point and digits. */
+/** What may follow the digits before the point where they equal those of a limit: nothing, or a point and digits. */
 function fractions(from: Bound | undefined, to: Bound | undefined): Expression {
   const withPoint = sequence(words('.'), fractionDigits(from, to, 0));
   return mayStop(from, 0) ? choice(EMPTY, withPoint) : withPoint;

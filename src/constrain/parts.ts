@@ -1,5 +1,5 @@
 /**
- * @file Texts that are put together from fixed words and JSON: tool calls in the formats of models. Knows no such format.
+ * @file Texts made of fixed words and JSON, such as tool calls. Knows no format of tool calls.
  */
 import { InvalidInputError } from '../errors.ts';
 import { call, choice, type Expression, repeat, sequence, words } from './expression.ts';
@@ -11,12 +11,12 @@ export type TextPart =
   /** This text. */
   | string
   /**
-   * JSON of a schema; any object where there is none. What cannot be enforced is an error, or leaves any object where the schema
-   * is not strict. `where` names it in messages.
+   * JSON of a schema; any object where there is none. If a schema cannot be enforced, that is an error; if it is not strict, any
+   * object is allowed instead. `where` names it in error messages.
    */
   | { readonly schema: unknown; readonly isStrict: boolean; readonly where: string }
   | { readonly pattern: string }
-  /** One behind the other. */
+  /** One after the other. */
   | { readonly all: readonly TextPart[] }
   | { readonly any: readonly TextPart[] }
   /** None, one or several. */

@@ -1,5 +1,5 @@
 /**
- * @file Regular expressions, written as in JavaScript with the flag `u`, to expressions. The supported part is what a finite
+ * @file Regular expressions, written as in JavaScript with the flag `u`, to expressions. Supported is what a finite
  * automaton can do: characters, classes with `\d \w \s \p{…}`, groups, alternatives, quantifiers, and anchors at the ends.
  */
 import { InvalidInputError } from '../errors.ts';
@@ -17,7 +17,7 @@ import {
 
 const MAX_PATTERN_LENGTH = 20_000;
 const MAX_GROUP_DEPTH = 200;
-/** More turns than any answer has; the automaton counts them without copies. */
+/** More turns than any answer has. The automaton counts them without copies. */
 const MAX_TURNS = 1_000_000;
 
 const DIGITS: readonly CodeRange[] = [[0x30, 0x39]];
@@ -58,8 +58,8 @@ interface Alternative {
 
 /**
  * @param pattern without slashes and flags
- * @param where names the pattern in messages
- * @param mode `whole`: the text matches from end to end, and anchors say nothing new; `search`: a match somewhere in the text is enough
+ * @param where names the pattern in error messages
+ * @param mode `whole`: the whole text must match, so anchors change nothing; `search`: a match anywhere in the text is enough
  * @throws InvalidInputError naming the position of what is malformed or not supported.
  */
 export function parseRegex(pattern: string, where: string, mode: 'whole' | 'search'): Expression {
@@ -123,7 +123,7 @@ class RegexParser {
   private quantified(item: Expression): Expression {
     const bounds = this.quantifier();
     if (bounds === undefined) return item;
-    // Lazy or not, the same texts match.
+    // Lazy or not makes no difference to which texts match.
     this.take('?');
     if (this.quantifier() !== undefined) throw this.error('a quantifier after a quantifier; use a group');
     return repeat(item, ...bounds);
@@ -280,7 +280,7 @@ class RegexParser {
     if (this.peek() !== '{' || end < 0) throw this.error('\\p without {…}');
     this.at = end + 1;
     const ranges = propertyRanges(name);
-    if (ranges === undefined) throw this.error(`\\p{${name}}, which is no Unicode property of characters`);
+    if (ranges === undefined) throw this.error(`\\p{${name}}, which is not a Unicode property of characters`);
     return isNegated ? complementRanges(ranges) : ranges;
   }
 
@@ -306,7 +306,7 @@ function single(ranges: readonly CodeRange[]): number | undefined {
   return ranges.length === 1 && range![0] === range![1] ? range![0] : undefined;
 }
 
-/** All code points but surrogates, those of one and of two UTF-16 units apart. */
+/** All code points but surrogates: first those of one UTF-16 unit, then those of two. */
 const BLOCKS: readonly CodeRange[] = [
   [0x0000, 0xd7ff],
   [0xe000, 0xffff],
@@ -315,7 +315,7 @@ const BLOCKS: readonly CodeRange[] = [
 
 const properties = new Map<string, readonly CodeRange[]>();
 
-/** JavaScript has the tables of Unicode, and shows them only through what they match. */
+/** JavaScript has the Unicode tables, but they can only be read by trying what matches. */
 function propertyRanges(name: string): readonly CodeRange[] | undefined {
   const known = properties.get(name);
   if (known !== undefined) return known;

@@ -11,7 +11,7 @@ const ANNOTATIONS = new Set([
   ...['example', 'examples', 'deprecated', 'readOnly', 'writeOnly', 'contentEncoding', 'contentMediaType'],
 ]);
 
-/** Keywords that say something about a value of each type. */
+/** The keywords that are about values of each type. */
 export const KEYWORDS_OF_TYPE = {
   object: ['properties', 'required', 'additionalProperties'],
   array: ['items', 'minItems', 'maxItems'],
@@ -60,7 +60,7 @@ export function fail(path: string, what: string): never {
   throw new InvalidInputError(`The JSON schema at ${path}: ${what}`);
 }
 
-/** A short form of a value for messages. */
+/** A short form of a value for error messages. */
 export function show(value: unknown): string {
   const text = JSON.stringify(value) ?? String(value);
   return text.length > 60 ? `${text.slice(0, 57)}...` : text;
@@ -84,7 +84,7 @@ export function constraintsOf(schema: Schema, path: string, isStrict: boolean): 
   return out;
 }
 
-/** A schema that means both. */
+/** One schema that means both. */
 export function merge(a: Schema, b: Schema, path: string): Schema {
   const out: Record<string, unknown> = { ...a };
   for (const [key, value] of Object.entries(b)) {
@@ -165,7 +165,7 @@ export function readNumber(schema: Schema, key: string, path: string): number | 
   return value;
 }
 
-/** A keyword whose value is a list that is not empty. */
+/** A keyword whose value is a non-empty list. */
 export function readList(schema: Schema, key: string, path: string): readonly unknown[] {
   const value = schema[key];
   if (!Array.isArray(value) || value.length === 0) {

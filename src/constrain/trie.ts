@@ -20,7 +20,7 @@ export interface Trie {
   readonly tokens: Int32Array;
   /** Further tokens with the same bytes as one in `tokens`. */
   readonly twins: ReadonlyMap<number, readonly number[]>;
-  /** All tokens that have bytes, the longest first, and where those of at most so many bytes begin. */
+  /** All tokens that have bytes, the longest first; and for each length, where the tokens of at most that length begin. */
   readonly byLength: Int32Array;
   readonly startOfLength: Int32Array;
 }
@@ -29,7 +29,7 @@ export function buildTrie(vocabulary: Vocabulary): Trie {
   const entries: { text: string; token: number }[] = [];
   for (let token = 0; token < vocabulary.size; token++) {
     const bytes = vocabulary.bytesOf(token);
-    // Longer tokens than a depth can say do not exist but in hostile files; without them every text is still possible.
+    // Only hostile files have tokens longer than a depth can hold; without them every text is still possible.
     if (bytes === undefined || bytes.length === 0 || bytes.length > 0xfffe) continue;
     let text = '';
     for (const byte of bytes) text += String.fromCharCode(byte);
@@ -75,7 +75,7 @@ export function buildTrie(vocabulary: Vocabulary): Trie {
   ends[0] = numNodes;
 
   const maxLength = deepest[0]!;
-  // A token of n bytes is longer than n - 1, and than all below it.
+  // A token of n bytes is longer than n - 1, and than anything smaller.
   const startOfLength = new Int32Array(maxLength + 1);
   for (const { text } of entries) startOfLength[text.length - 1]!++;
   for (let length = maxLength - 1; length >= 0; length--)

@@ -6,7 +6,7 @@ export type ByteRange = readonly [first: number, last: number];
 /** The last code point of each length. */
 const LAST_OF_LENGTH = [0x7f, 0x7ff, 0xffff, 0x10ffff];
 
-/** Sequences of byte ranges whose products are the UTF-8 spellings of the characters. The ranges hold no surrogates. */
+/** Sequences of byte ranges that spell exactly these characters in UTF-8. The ranges hold no surrogates. */
 export function utf8Sequences(ranges: readonly CodeRange[]): ByteRange[][] {
   const out: ByteRange[][] = [];
   for (const [first, last] of ranges) {
@@ -20,7 +20,7 @@ export function utf8Sequences(ranges: readonly CodeRange[]): ByteRange[][] {
   return out;
 }
 
-/** Both ends have spellings of one length: cuts until all bytes but the first differing one run over all of 80..BF. */
+/** Both ends have the same length. Cuts until every byte after the first differing one covers all of 80..BF. */
 function addSequences(first: number, last: number, out: ByteRange[][]): void {
   for (let bits = 6; bits <= 18; bits += 6) {
     const mask = (1 << bits) - 1;

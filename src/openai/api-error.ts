@@ -1,4 +1,4 @@
-/** @file What went wrong while a request was answered, as the OpenAI API tells it. */
+/** @file What went wrong while a request was answered, in the form of the OpenAI API. */
 import { ChatTemplateError } from '../../tokenizer/index.ts';
 import {
   ApiError,
@@ -8,17 +8,17 @@ import {
   ModelStateError,
 } from '../errors.ts';
 
-/** Where a message of the model names the field of the request itself. */
+/** For error messages of the model that name the field of the request themselves. */
 const NAMED = /^(?:messages|tools)(?:\[\d+\])?(?:\.\w+|\[\d+\])*/;
 
-/** What an answer that has ended too early throws: the signal's reason, if that is what ended it. */
+/** What an answer that has ended too early throws: the signal's reason, if the signal ended it. */
 export function stopped(signal: AbortSignal | undefined): unknown {
   if (signal?.aborted) return signal.reason;
   return new ApiError(503, 'The model was disposed of while it answered. Load it again.');
 }
 
 /**
- * @param params the fields that the text of the prompt and what the answer is held to came from
+ * @param params the fields that the prompt and the form of the answer came from
  * @returns the signal's reason if it is aborted, else an ApiError
  */
 export function apiErrorOf(

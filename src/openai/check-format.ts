@@ -1,8 +1,8 @@
-/** @file What a request holds the answer's content to: `response_format`, and what other servers call the same. */
+/** @file The form that a request asks of the answer's content: `response_format`, and the names that other servers have for it. */
 import type { ResponseFormat } from '../constrain/index.ts';
 import { isRecord, type Json, recordField, refuse, wrong } from './fields.ts';
 
-/** What holds the content to a form, under whichever name. */
+/** All fields that ask for a form of the content. */
 export function readFormat(body: Json): { format: ResponseFormat | undefined; param: string | null } {
   const outputs = recordField(body, 'structured_outputs') ?? {};
   const all = [

@@ -1,5 +1,5 @@
 /**
- * @file Checks the messages and tools of a request and gives them the shape that the chat room wants. What depends on the order of the
+ * @file Checks the messages and tools of a request and gives them the shape that src/chat wants. What depends on the order of the
  * messages is checked there.
  */
 import type { ChatMessage, ToolDefinition } from '../chat/types.ts';
@@ -7,7 +7,7 @@ import { isRecord, type Json, listField, recordField, refuse, shown, textField, 
 
 const ROLES = ['system', 'developer', 'user', 'assistant', 'tool'];
 const WANTED = 'a list of messages: [{ "role": "user", "content": "..." }]';
-/** As wide as names of functions are on the servers; none of these characters ends a name in a format of calls. */
+/** What the servers allow in names of functions; none of these characters ends a name in any format of calls. */
 const NAME = /^[\w.:/-]{1,128}$/;
 
 export function readMessages(body: Json): ChatMessage[] {
@@ -54,7 +54,7 @@ function readMessage(message: unknown, path: string): ChatMessage {
   return out;
 }
 
-/** Text, or parts of text that are joined as the servers join them. */
+/** A text, or parts of text, joined as the servers join them. */
 function readContent(content: unknown, path: string): string | undefined {
   if (content === undefined || content === null) return undefined;
   if (typeof content === 'string') return content;
@@ -95,7 +95,7 @@ function readCalls(message: Json, path: string): Json[] {
 
 export interface ToolPlan {
   tools: ToolDefinition[];
-  /** Undefined: as the model likes. */
+  /** Undefined: the model decides. */
   choice?: 'required' | { name: string };
 }
 

@@ -1,10 +1,10 @@
 /**
- * @file From a request that nobody has checked to options of the model. Every mistake that can be seen without the model is an ApiError
- * that names the field; what only the model can see (a prompt that is too long, a schema that cannot be) comes from it later.
+ * @file From an unchecked request to options of the model. Every mistake that can be seen without the model is an ApiError that
+ * names the field; the model finds the others later (a prompt that is too long, a schema that cannot be enforced).
  */
 import type { ChatMessage, ChatOptions } from '../chat/types.ts';
-import type { GenerateOptions } from '../engine/types.ts';
 import { ApiError } from '../errors.ts';
+import type { GenerateOptions } from '../runtime/types.ts';
 import { readFormat } from './check-format.ts';
 import { readMessages, readTools } from './check-messages.ts';
 import {
@@ -21,15 +21,15 @@ import {
   wrong,
 } from './fields.ts';
 
-/** As many as OpenAI gives. */
+/** The same as OpenAI's. */
 const MAX_ANSWERS = 128;
 const MAX_LOGPROBS = 20;
 const MAX_STOPS = 64;
 
-/** What a request asks for, whatever its kind. */
+/** What requests of both kinds ask for. */
 interface Plan {
   n: number;
-  /** Of the first answer, each further one has the next; undefined: random. */
+  /** The seed of the first answer; each further answer has the next number. Undefined: random. */
   seed: number | undefined;
 }
 
@@ -49,7 +49,7 @@ export interface CompletionPlan extends Plan {
 /** What is asked of a model that is given. */
 export interface KnownModel {
   id: string;
-  /** Ids of tokens are below. */
+  /** Ids of tokens are below this. */
   vocabSize: number;
 }
 
@@ -127,7 +127,7 @@ export function checkCompletion(request: unknown, model: KnownModel): Completion
   };
 }
 
-/** Whether the last chunk with the usage is wanted in a stream. */
+/** Whether a stream is to end with the chunk that has the usage. */
 export function wantsUsage(request: unknown): boolean {
   const body = isRecord(request) ? request : {};
   return isRecord(body.stream_options) && body.stream_options.include_usage === true;
@@ -173,7 +173,7 @@ function answersOf(body: Json): Plan {
   };
 }
 
-/** The ranges are the engine's. */
+/** The engine checks the ranges. */
 function samplingOf(body: Json, { vocabSize }: KnownModel, lengthField: string): GenerateOptions {
   const number = (field: string, min: number, max: number, isInteger = false): number | undefined =>
     numberField(body, field, { min, max, isInteger });
@@ -183,7 +183,7 @@ function samplingOf(body: Json, { vocabSize }: KnownModel, lengthField: string):
   return {
     temperature: number('temperature', 0, 1000),
     topP: number('top_p', 0, 1),
-    // The servers turn it off with -1.
+    // On servers, -1 turns it off.
     topK: topK === -1 ? 0 : topK,
     minP: number('min_p', 0, 1),
     presencePenalty: number('presence_penalty', -1000, 1000),
@@ -236,7 +236,7 @@ function chatLogprobs(body: Json): number | undefined {
   return isOn ? (top ?? 0) : undefined;
 }
 
-/** Thinking under all its names, and the other arguments of the template. */
+/** Thinking, under all names that it has, and the other arguments of the template. */
 function thinkingOf(body: Json): Pick<ChatOptions, 'enableThinking' | 'thinkingBudget' | 'templateArgs'> {
   const { enable_thinking, ...others } = recordField(body, 'chat_template_kwargs') ?? {};
   const own = ['messages', 'tools', 'add_generation_prompt'].find((name) => Object.hasOwn(others, name));

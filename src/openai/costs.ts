@@ -1,9 +1,9 @@
-/** @file What the answers of a request cost together. */
-import type { Timings, Usage } from '../engine/types.ts';
+/** @file What all answers of a request cost together. */
+import type { Timings, Usage } from '../runtime/types.ts';
 import type { CompletionTimings, CompletionUsage } from './types.ts';
 
 export interface Costs {
-  /** `isNewPrompt` false: another answer to the prompt of the one before, which counts once. */
+  /** `isNewPrompt` false: it answers the same prompt as the one before, and the prompt counts once. */
   add(result: { usage: Usage; timings: Timings }, isNewPrompt: boolean): void;
   total(): { usage: CompletionUsage; timings: CompletionTimings };
 }

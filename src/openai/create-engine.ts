@@ -1,12 +1,12 @@
 /**
- * @file Where an engine's answers come from: a model of this thread, of a worker, or a server. What an app does not use of these is not
+ * @file Chooses what answers an engine's requests: a model of this thread, a model of a worker, or a server. Only what an app uses is
  * loaded.
  */
 import { loadModel } from '../chat/model.ts';
-import type { LoadOptions } from '../engine/types.ts';
 import { DeviceLimitError, WebGPUUnavailableError } from '../errors.ts';
-import { sourceFromDrop } from '../weights/file-source.ts';
-import type { SourceLike } from '../weights/open-source.ts';
+import type { LoadOptions } from '../runtime/types.ts';
+import { sourceFromDrop } from '../sources/file-source.ts';
+import type { SourceLike } from '../sources/open-source.ts';
 import type { Backend } from './backend.ts';
 import { type Engine, type EngineOptions, engineOver } from './engine.ts';
 import type { HandlerOptions } from './handler.ts';
@@ -20,8 +20,8 @@ export interface CreateEngineOptions extends LoadOptions, EngineOptions {
    */
   worker?: boolean;
   /**
-   * The server that answers where WebGPU is missing or the device cannot hold the model, which is found out before weights are
-   * downloaded; `engine.where` tells. Its `model` stands in for requests that name the local one.
+   * The server that answers where WebGPU is missing or the device cannot hold the model. That is known before weights are
+   * downloaded; `engine.where` says which it is. Its `model` stands in for requests that name the local one.
    */
   fallback?: RemoteOptions;
 }
@@ -57,7 +57,7 @@ async function here(source: SourceLike, modelId: string, options: LoadOptions): 
 }
 
 async function inWorker(source: SourceLike, modelId: string, options: LoadOptions): Promise<Backend> {
-  // What was dropped is gone when its event is over, which an import outlasts.
+  // What was dropped is gone when its event is over, and an import takes longer.
   const isDrop = globalThis.DataTransfer && source instanceof DataTransfer;
   const held = isDrop ? sourceFromDrop(source) : source;
   const { workerBackend } = await import('../worker/worker-backend.ts');
@@ -81,7 +81,7 @@ function standingIn(server: Backend, modelId: string, model: string | undefined)
   };
 }
 
-/** A name for requests out of where the model comes from. */
+/** The model's name in requests, made from where it comes from. */
 function nameOf(source: SourceLike): string {
   if (typeof source !== 'string') return 'local';
   const isPlace = /^(\.|\/|\w+:\/\/)/.test(source);

@@ -1,6 +1,6 @@
 /**
  * @file The engine that apps see: the OpenAI client's `chat.completions`, `completions` and `models` over a backend, and `fetch`, which
- * is the same as HTTP. It must not know models beyond what answers.
+ * is the same over HTTP. It must know nothing of models but their backend.
  */
 import type { Model } from '../chat/types.ts';
 import type { Backend } from './backend.ts';
@@ -65,12 +65,12 @@ export interface Engine {
   };
   /**
    * The same over HTTP, for clients that take a `fetch`: POST chat/completions and completions, GET models and models/ID, below any
-   * path. Never rejects but with the signal's reason; whatever is wrong is a response with the body of OpenAI's errors.
+   * path. It rejects only with the signal's reason; every other failure is a response with the body of an OpenAI error.
    */
   readonly fetch: typeof fetch;
   /** What answers: a model of this thread, one of a worker, or a server. */
   readonly where: Backend['where'];
-  /** What is loaded; undefined where a server has it. */
+  /** The loaded model; undefined where a server has it. */
   readonly info: Model['info'] | undefined;
   /** Settles when the device is lost; the engine is unusable then. */
   readonly lost: Promise<Error>;
@@ -83,12 +83,12 @@ export interface EngineOptions extends HandlerOptions {
   modelId?: string;
 }
 
-/** The engine of a model that is loaded. `dispose` disposes of the model. */
+/** The engine of a loaded model. `dispose` disposes of the model too. */
 export function engineOf(model: Model, options: EngineOptions = {}): Engine {
   return engineOver(localBackend(model, options.modelId ?? 'local'), options);
 }
 
-/** The engine over whatever answers its requests. */
+/** The engine over a backend. */
 export function engineOver(backend: Backend, options: HandlerOptions = {}): Engine {
   const list = async ({ signal }: RequestOptions = {}): Promise<ModelList> => {
     const data = await backend.models(signal ?? undefined);

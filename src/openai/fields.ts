@@ -1,19 +1,19 @@
 /**
- * @file Reads fields of a request that nobody has checked: each is what was wanted, absent, or an ApiError that names the field, what
- * was found and what was wanted. Knows no field by name.
+ * @file Reads fields of an unchecked request: each is what was wanted, absent, or an ApiError that names the field, what was found
+ * and what was wanted. Knows no field by name.
  */
 import { ApiError } from '../errors.ts';
 
 export type Json = Readonly<Record<string, unknown>>;
 
-/** Deeper than any schema that can be compiled, and less deep than what a recursive function can follow. */
+/** Deeper than any schema that can be compiled, but not too deep for recursive functions. */
 const MAX_DEPTH = 256;
 
 export function isRecord(value: unknown): value is Json {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** A short form of a value for messages. */
+/** A short form of a value for error messages. */
 export function shown(value: unknown): string {
   if (typeof value === 'number' || typeof value === 'bigint' || typeof value === 'function') {
     return String(value).slice(0, 80);
@@ -83,8 +83,8 @@ export function recordField(fields: Json, name: string, path = name): Json | und
 }
 
 /**
- * A request is what JSON can write: no cycles, functions or the like, and not nested without end. Checked once, so that nothing behind
- * it has to.
+ * A request must be something that JSON can write: no cycles, functions or the like, and not nested too deeply. Checked once here, so
+ * that later code need not check it.
  */
 export function checkPlain(body: Json): void {
   const walk = Object.entries(body).map(([name, value]) => ({ value, param: name, depth: 1 }));

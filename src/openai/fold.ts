@@ -1,4 +1,4 @@
-/** @file The whole answer out of its chunks: what `stream: false` gives is made of what `stream: true` gives. */
+/** @file Makes the whole answer from its chunks: `stream: false` gives what the chunks of `stream: true` add up to. */
 import { ApiError } from '../errors.ts';
 import type {
   ChatCompletion,
@@ -11,7 +11,7 @@ import type {
   MessageToolCall,
 } from './types.ts';
 
-/** What is known of an answer until its last chunk. */
+/** What is known of an answer before its last chunk. */
 interface Open<Choice> {
   choice: Omit<Choice, 'finish_reason'> & {
     finish_reason: Choice extends { finish_reason: infer R } ? R | null : never;
@@ -112,7 +112,7 @@ type Whole<T extends { usage?: unknown; timings?: unknown }> = T & {
   timings: NonNullable<T['timings']>;
 };
 
-/** The last chunk, which has what the answers cost. */
+/** The last chunk, which says what the answers cost. */
 function whole<T extends { usage?: unknown; timings?: unknown }>(last: T | undefined): Whole<T> {
   if (!last?.usage || !last.timings) throw cut();
   return last as Whole<T>;

@@ -11,12 +11,12 @@ import { foldChat, foldText } from './fold.ts';
 import { type CompletionStream, openStream } from './stream.ts';
 
 export interface HandlerOptions {
-  /** The most that the body of a request may have. Default: 8 MiB, more than the text of a million tokens. */
+  /** The most bytes that the body of a request may have. Default: 8 MiB, more than the text of a million tokens. */
   maxBodyBytes?: number;
 }
 
 const MAX_BODY_BYTES = 8 * 2 ** 20;
-/** What a URL that is only a path is relative to. */
+/** The base of a URL that is only a path. */
 const BASE = 'http://localhost';
 const PATH = /\/(chat\/completions|completions|models)(?:\/(.+?))?\/?$/;
 
@@ -61,7 +61,7 @@ export function createHandler(
 
   return async (input, init) => {
     const request = new Request(input instanceof Request ? input : new URL(input, BASE), init);
-    // The request's own signal follows this one, but in Node only for as long as somebody holds the request.
+    // The request's own signal follows this one, but in Node only while something holds the request.
     const signal = init?.signal ?? (input instanceof Request ? input.signal : undefined);
     signal?.throwIfAborted();
     try {
@@ -88,7 +88,7 @@ async function respond<Chunk extends { choices: unknown[] }>(
   });
 }
 
-/** Server-sent events: a chunk each, an error as the last but one, and `[DONE]`. Whoever cancels ends the generation. */
+/** Server-sent events: one for each chunk, then an error if there was one, then `[DONE]`. Cancelling ends the generation. */
 function eventStream<Chunk>(
   stream: CompletionStream<Chunk>,
   signal: AbortSignal | undefined,
@@ -116,7 +116,7 @@ function eventStream<Chunk>(
   });
 }
 
-/** The media type has to be JSON's: no page of another origin can send that without being asked whether it may. */
+/** The media type must be JSON's: a page of another origin can send that only if this server allows it. */
 async function readJson(request: Request, maxBytes: number): Promise<unknown> {
   const type = request.headers.get('content-type') ?? 'no content-type';
   if (!/^application\/json\s*(;|$)/i.test(type)) {
@@ -128,7 +128,7 @@ async function readJson(request: Request, maxBytes: number): Promise<unknown> {
   try {
     return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
   } catch (error) {
-    return refuse(null, `The body is no JSON: ${(error as Error).message}.`, 'invalid_json');
+    return refuse(null, `The body is not JSON: ${(error as Error).message}.`, 'invalid_json');
   }
 }
 
@@ -149,7 +149,7 @@ async function readBytes(request: Request, maxBytes: number): Promise<Uint8Array
     if (length > maxBytes) throw tooLarge();
     pieces.push(piece);
   };
-  // Not every browser has a request's body as a stream.
+  // Not every browser gives a request's body as a stream.
   const reader = request.body?.getReader();
   if (!reader) take(new Uint8Array(await request.arrayBuffer()));
   for (let next = await reader?.read(); next && !next.done; next = await reader!.read()) take(next.value);

@@ -1,7 +1,7 @@
 /**
- * @file Answers requests with a model of this thread: each answer of a request is one generation, told as chunks. Knows no HTTP.
+ * @file Answers requests with a model of this thread: each answer of a request is one generation, given as chunks. Knows no HTTP.
  */
-import type { ChatDelta, GeneratedToken, GenerateResult, Model, TextChance } from '../chat/types.ts';
+import type { ChatDelta, GeneratedToken, GenerateResult, Model, TextLogprob } from '../chat/types.ts';
 import { apiErrorOf, stopped } from './api-error.ts';
 import type { Backend } from './backend.ts';
 import { type ChatPlan, type CompletionPlan, checkChat, checkCompletion } from './check.ts';
@@ -74,7 +74,7 @@ export function localBackend(model: Model, id: string): Backend {
   };
 }
 
-/** One answer. The chunk with the role comes with the first delta: until then the request may turn out to be impossible. */
+/** One answer. The chunk with the role comes with the first delta, because until then the request may still fail. */
 async function* chatChoice(
   model: Model,
   { messages, options, seed }: ChatPlan,
@@ -124,11 +124,11 @@ function contentLogprobs(tokens: NonNullable<ChatDelta['logprobs']>): ChoiceLogp
   return { content, refusal: null };
 }
 
-function topLogprob({ text, bytes, logprob }: TextChance): CompletionTopLogprob {
+function topLogprob({ text, bytes, logprob }: TextLogprob): CompletionTopLogprob {
   return { token: text, bytes: [...bytes], logprob };
 }
 
-/** One answer; `n` of them belong to each prompt. */
+/** One answer; each prompt has `n` of them. */
 async function* textChoice(
   model: Model,
   { prompts, options, isEchoed, n, seed }: CompletionPlan,
@@ -152,7 +152,7 @@ async function* textChoice(
     place.offset += echo.length;
     echo = '';
     given += text.length;
-    // Tokens of control have no text in the answer.
+    // Control tokens have no text in the answer.
     const isTold = token && options.logprobs !== undefined && !tokenizer.specialIds.has(token.id);
     const logprobs = isTold ? tokenLogprobs(model, token, place) : null;
     return { index, text: whole, finish_reason, logprobs };
@@ -163,7 +163,7 @@ async function* textChoice(
     for (; !next.done; next = await tokens.next()) yield piece(next.value.text, next.value);
     result = next.value;
   } finally {
-    // Whoever stops listening does not want the rest.
+    // A caller that stops listening does not want the rest.
     await tokens.return(undefined as never);
   }
   const { finishReason } = result;
@@ -172,7 +172,7 @@ async function* textChoice(
   yield piece(result.text.slice(given), undefined, finishReason);
 }
 
-/** The token's own text, which may come a token later, when a character is complete. */
+/** The token's own text. It may come one token later, when a character is complete. */
 function tokenLogprobs(
   { tokenizer }: Model,
   { id, logprob, topLogprobs = [] }: GeneratedToken,
@@ -185,7 +185,7 @@ function tokenLogprobs(
   return {
     tokens: [text],
     token_logprobs: logprob === undefined ? [] : [logprob],
-    // The likeliest of several tokens with the same text comes first, and stays.
+    // Of several tokens with the same text the likeliest comes first, and is kept.
     top_logprobs: [Object.fromEntries(top.toReversed())],
     text_offset,
   };
@@ -193,7 +193,7 @@ function tokenLogprobs(
 
 const now = (): number => Math.floor(Date.now() / 1000);
 
-/** The same for the same weights on the same kind of device: there a seed gives the same answer. FNV-1a. */
+/** The same for the same weights on the same kind of device, where a seed gives the same answer. FNV-1a. */
 function fingerprintOf({ architecture, weights, adapter, features }: Model['info']): string {
   let hash = 0x811c9dc5;
   for (const byte of new TextEncoder().encode(JSON.stringify([architecture, weights, adapter, features]))) {

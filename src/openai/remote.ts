@@ -1,6 +1,6 @@
 /**
- * @file Requests that a server answers: any that speaks the OpenAI API over HTTP. It owns addresses, headers, and what failures
- * mean; names of fields and shapes of chunks are server-request.ts and server-chunks.ts.
+ * @file Requests that a server answers, any that speaks the OpenAI API over HTTP. It owns addresses, headers, and what failures
+ * mean; server-request.ts owns names of fields, server-chunks.ts shapes of chunks.
  */
 import { ApiError, InvalidInputError } from '../errors.ts';
 import type { Backend } from './backend.ts';
@@ -12,46 +12,111 @@ import type { ModelEntry } from './types.ts';
 export interface RemoteOptions {
   /** Address of the API, as SDKs take it: `http://localhost:8000/v1`. */
   baseURL: string | URL;
-  /** Sent as a bearer token. In a page, whoever uses the page can see it. */
+  /** Sent as a bearer token. In a page, the user of the page can see it. */
   apiKey?: string | undefined;
   /** For requests that name none. Default: the first one that the server lists. */
   model?: string | undefined;
   headers?: Readonly<Record<string, string>> | undefined;
-  /** In place of the global one. */
+  /** Used in place of the global `fetch`. */
   fetch?: ((input: string, init: RequestInit) => Promise<Response>) | undefined;
 }
 
 type Fields = Record<string, unknown>;
 
-/** What is read of a refusal; more tells nobody anything. */
+/** How much of a refusal is read; more would not help anyone. */
 const MAX_ERROR_CHARS = 300;
 
 /**
- * @throws InvalidInputError for options that cannot be used. Whether there is a server is found out by the first request, which is
- * made once: asking again is for the caller to decide.
+ * @throws InvalidInputError for options that cannot be used. Only the first request shows whether there is a server. Requests are
+ * made once: the caller decides whether to ask again.
  */
-export function remoteBackend({
-  baseURL,
-  apiKey,
-  model,
-  headers,
-  fetch = (input, init) => globalThis.fetch(input, init),
-}: RemoteOptions): Backend {
-  const base = parseBase(baseURL);
-  const disposed = new AbortController();
-  let listed: Promise<string> | undefined;
+export function remoteBackend(options: RemoteOptions): Backend {
+  const server = new Server(options);
+  return {
+    where: 'remote',
+    info: undefined,
+    chat: (body, signal) => server.answer('chat/completions', chatBody, body, readChatChunks(), signal),
+    complete: (body, signal) =>
+      server.answer('completions', completionBody, body, readCompletionChunks(), signal),
+    models: (signal) => server.models(signal),
+    lost: new Promise(() => {}),
+    dispose: async () => server.dispose(),
+  };
+}
 
-  async function send(path: string, body: Fields | undefined, signal: AbortSignal): Promise<Response> {
-    const url = new URL(base);
+class Server {
+  readonly #base: URL;
+  readonly #apiKey: string | undefined;
+  readonly #model: string | undefined;
+  readonly #headers: RemoteOptions['headers'];
+  readonly #fetch: NonNullable<RemoteOptions['fetch']>;
+  readonly #disposed = new AbortController();
+  #listed: Promise<string> | undefined;
+
+  constructor({
+    baseURL,
+    apiKey,
+    model,
+    headers,
+    fetch = (input, init) => globalThis.fetch(input, init),
+  }: RemoteOptions) {
+    this.#base = parseBase(baseURL);
+    this.#apiKey = apiKey;
+    this.#model = model;
+    this.#headers = headers;
+    this.#fetch = fetch;
+  }
+
+  async *answer<Body extends { model?: string }, Chunk>(
+    path: string,
+    bodyFor: (body: Body, model: string) => Fields,
+    body: Body,
+    chunks: ChunkReader<Chunk>,
+    given: AbortSignal | undefined,
+  ): AsyncGenerator<Chunk> {
+    const signal = this.#withDisposal(given);
+    signal.throwIfAborted();
+    if (!isObject(body)) throw new ApiError(400, 'The body of the request is not an object.');
+    try {
+      const response = await this.#send(path, bodyFor(body, await this.#modelOf(body, signal)), signal);
+      for await (const json of jsonsOf(response)) {
+        if (json.error || json.object === 'error') throw failure(json);
+        const chunk = chunks.read(json);
+        if (chunk) yield chunk;
+      }
+    } catch (error) {
+      signal.throwIfAborted();
+      throw error instanceof ApiError ? error : unreachable(this.#base, error);
+    }
+    yield chunks.end();
+  }
+
+  async models(signal?: AbortSignal): Promise<ModelEntry[]> {
+    const response = await this.#send('models', undefined, this.#withDisposal(signal));
+    const { data } = (await response.json().catch(() => ({}))) as { data?: unknown };
+    if (!Array.isArray(data)) {
+      const base = shown(this.#base);
+      throw new ApiError(502, `${base}models is not a list of models. Is ${base} an OpenAI API?`);
+    }
+    return data.filter(isObject).map(modelEntry);
+  }
+
+  dispose(): void {
+    this.#disposed.abort(new ApiError(503, 'The engine was disposed of. Create another one.'));
+  }
+
+  async #send(path: string, body: Fields | undefined, signal: AbortSignal): Promise<Response> {
+    const url = new URL(this.#base);
     url.pathname += path;
+    const send = this.#fetch;
     let response: Response;
     try {
-      response = await fetch(url.href, {
+      response = await send(url.href, {
         method: body ? 'POST' : 'GET',
         headers: {
           ...(body && { 'Content-Type': 'application/json' }),
-          ...(apiKey !== undefined && { Authorization: `Bearer ${apiKey}` }),
-          ...headers,
+          ...(this.#apiKey !== undefined && { Authorization: `Bearer ${this.#apiKey}` }),
+          ...this.#headers,
         },
         ...(body && { body: jsonOf(body) }),
         signal,
@@ -64,75 +129,29 @@ export function remoteBackend({
     return response;
   }
 
-  async function models(signal?: AbortSignal): Promise<ModelEntry[]> {
-    const response = await send('models', undefined, withDisposal(signal));
-    const { data } = (await response.json().catch(() => ({}))) as { data?: unknown };
-    if (!Array.isArray(data)) {
-      throw new ApiError(502, `${shown(base)}models is no list of models. Is ${shown(base)} an OpenAI API?`);
-    }
-    return data.filter(isObject).map(modelEntry);
+  async #firstModel(signal: AbortSignal): Promise<string> {
+    const [first] = await this.models(signal);
+    if (first) return first.id;
+    throw new ApiError(404, `${shown(this.#base)} lists no model. Load one there, or name one as \`model\`.`);
   }
 
-  async function firstModel(signal: AbortSignal): Promise<string> {
-    const [first] = await models(signal);
-    if (!first)
-      throw new ApiError(404, `${shown(base)} lists no model. Load one there, or name one as \`model\`.`);
-    return first.id;
-  }
-
-  /** The model for a body; a list that could not be had is asked for again. */
-  async function modelOf(body: { model?: string }, signal: AbortSignal): Promise<string> {
-    const named = body.model ?? model;
+  /** The model for a body. If the server's list could not be read, it is asked for again. */
+  async #modelOf(body: { model?: string }, signal: AbortSignal): Promise<string> {
+    const named = body.model ?? this.#model;
     if (named !== undefined) return named;
-    listed ??= firstModel(signal).catch((error) => {
-      listed = undefined;
+    this.#listed ??= this.#firstModel(signal).catch((error) => {
+      this.#listed = undefined;
       throw error;
     });
-    return listed;
+    return this.#listed;
   }
 
-  function withDisposal(signal: AbortSignal | undefined): AbortSignal {
-    return signal ? AbortSignal.any([signal, disposed.signal]) : disposed.signal;
+  #withDisposal(signal: AbortSignal | undefined): AbortSignal {
+    return signal ? AbortSignal.any([signal, this.#disposed.signal]) : this.#disposed.signal;
   }
-
-  async function* answer<Body extends { model?: string }, Chunk>(
-    path: string,
-    bodyFor: (body: Body, model: string) => Fields,
-    body: Body,
-    chunks: ChunkReader<Chunk>,
-    given: AbortSignal | undefined,
-  ): AsyncGenerator<Chunk> {
-    const signal = withDisposal(given);
-    signal.throwIfAborted();
-    if (!isObject(body)) throw new ApiError(400, 'The body of the request is no object.');
-    try {
-      const response = await send(path, bodyFor(body, await modelOf(body, signal)), signal);
-      for await (const json of jsonsOf(response)) {
-        if (json.error || json.object === 'error') throw failure(json);
-        const chunk = chunks.read(json);
-        if (chunk) yield chunk;
-      }
-    } catch (error) {
-      signal.throwIfAborted();
-      throw error instanceof ApiError ? error : unreachable(base, error);
-    }
-    yield chunks.end();
-  }
-
-  return {
-    where: 'remote',
-    info: undefined,
-    chat: (body, signal) => answer('chat/completions', chatBody, body, readChatChunks(), signal),
-    complete: (body, signal) => answer('completions', completionBody, body, readCompletionChunks(), signal),
-    models,
-    lost: new Promise(() => {}),
-    async dispose() {
-      disposed.abort(new ApiError(503, 'The engine was disposed of. Create another one.'));
-    },
-  };
 }
 
-/** What the events of a stream hold up to `[DONE]`; of a server that does not stream, its one answer. */
+/** What the events of a stream hold up to `[DONE]`; from a server that does not stream, its one answer. */
 async function* jsonsOf(response: Response): AsyncGenerator<Fields> {
   if (!response.headers.get('Content-Type')?.includes('text/event-stream')) {
     yield parsed(await response.text());
@@ -149,7 +168,7 @@ function parsed(text: string): Fields {
     const json: unknown = JSON.parse(text);
     if (isObject(json)) return json;
   } catch {
-    // told below
+    // reported below
   }
   throw new ApiError(
     502,
@@ -171,7 +190,7 @@ function parseBase(baseURL: string | URL): URL {
   try {
     url = new URL(baseURL, page);
   } catch {
-    // told below
+    // reported below
   }
   if (!url || !/^https?:$/.test(url.protocol)) {
     throw new InvalidInputError(
@@ -182,7 +201,7 @@ function parseBase(baseURL: string | URL): URL {
   return url;
 }
 
-/** Without what may be a secret. */
+/** The URL without what may be a secret. */
 function shown({ origin, pathname }: URL): string {
   return origin + pathname;
 }
@@ -233,7 +252,7 @@ function refusal(status: number, body: Fields | string, url: URL): ApiError {
   );
 }
 
-/** A failure that the server told in its stream. */
+/** A failure that the server reported in its stream. */
 function failure(body: Fields): ApiError {
   const { message, type, code, param, status } = explanation(body);
   return new ApiError(status ?? 500, message || 'The server failed and gave no reason.', {

@@ -1,6 +1,6 @@
 /**
- * @file The chunks of a server's answer in the shape of types.ts, whichever server wrote them: thinking under both names, tool calls
- * with indexes, the usage with every field, and timings. It must not know HTTP.
+ * @file Gives the chunks of any server's answer the shape of types.ts: thinking under both names, tool calls with indexes, the usage
+ * with every field, and timings. It must not know HTTP.
  */
 import { ApiError } from '../errors.ts';
 import type {
@@ -15,7 +15,7 @@ import type {
 
 type Fields = Record<string, unknown>;
 
-/** What either kind of chunk says beside its choices. */
+/** What both kinds of chunks have beside their choices. */
 interface Head {
   id: string;
   created: number;
@@ -27,7 +27,7 @@ export interface ChunkReader<Chunk> {
   /** The chunk in an event's JSON; undefined where it has nothing to say before the end. */
   read(json: Fields): Chunk | undefined;
   /**
-   * The last chunk, with usage (zeros where the server told none) and timings.
+   * The last chunk, with usage (zeros where the server gave none) and timings.
    * @throws ApiError when the stream broke off before every answer had ended
    */
   end(): Chunk;
@@ -94,7 +94,7 @@ function readChunks<Chunk extends ChatCompletionChunk | CompletionChunk>(
       if (open.size === 0 || [...open.values()].includes(true)) {
         throw new ApiError(
           502,
-          'The server ended its answer in the middle: no finish_reason came. Its log may tell why; ask again.',
+          'The server ended its answer in the middle: no finish_reason came. Its log may say why; ask again.',
         );
       }
       const all = usageOf(usage);
@@ -121,7 +121,7 @@ function deltaOf(delta: Fields, indexes: CallIndexes): ChunkDelta {
   };
 }
 
-/** A piece of a call; without an index, one with an id begins the next call. */
+/** A piece of a call. Where the server gives no index, a piece with an id begins the next call. */
 function callOf(call: Fields, indexes: CallIndexes): DeltaToolCall {
   const { name, arguments: args } = isObject(call.function) ? call.function : {};
   const begins = text(call.id) !== '';
@@ -139,7 +139,7 @@ function callOf(call: Fields, indexes: CallIndexes): DeltaToolCall {
   };
 }
 
-/** Servers have reasons of their own; whatever they mean, the answer has ended by itself. */
+/** Some servers have other reasons. Whatever they mean, the answer has ended by itself. */
 function finishReason<Reason extends string>(reason: unknown, known: readonly Reason[]): Reason | null {
   if (typeof reason !== 'string' || reason === '') return null;
   return known.find((one) => one === reason) ?? known[0]!;
@@ -164,7 +164,7 @@ function usageOf(usage: Fields = {}): CompletionUsage {
   };
 }
 
-/** The server's own where it is another of these engines or llama.cpp; else as seen from here, with the network in them. */
+/** The server's own timings, from another of these engines or llama.cpp; else as measured here, which includes the network. */
 function timingsOf(
   { prompt_tokens, completion_tokens }: CompletionUsage,
   served: Fields = {},

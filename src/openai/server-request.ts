@@ -1,6 +1,6 @@
 /**
- * @file Requests as servers of open models take them. All of them know OpenAI's fields; what goes beyond has other names with
- * each (vLLM, SGLang, llama.cpp, Ollama), and a field that a server does not know is ignored there. So every name is sent.
+ * @file Requests as servers of open models take them. All of them know OpenAI's fields. Other fields have different names in
+ * vLLM, SGLang, llama.cpp and Ollama, and servers ignore fields that they do not know, so every name is sent.
  */
 import type { ChatCompletionRequest, CompletionRequest, RequestMessage } from './types.ts';
 
@@ -32,21 +32,21 @@ export function chatBody(body: ChatCompletionRequest, model: string): Fields {
   };
 }
 
-/** Usage comes with every stream; whether the caller sees it is decided where the chunks are handed on. */
+/** Usage is asked for with every stream; whether the caller sees it is decided where the chunks are handed on. */
 const streaming = { stream: true, stream_options: { include_usage: true } };
 
-/** What a body says, with `extra_body` merged into it; null says nothing. */
+/** The fields of a body, with those of `extra_body`; null counts as absent. */
 function given({ extra_body, ...body }: CompletionRequest | ChatCompletionRequest): Fields {
   const said = Object.entries({ ...body, ...extra_body });
   return Object.fromEntries(said.filter(([, value]) => value !== null && value !== undefined));
 }
 
-/** llama.cpp and Ollama have their own name for it. */
+/** llama.cpp and Ollama have their own names for it. */
 function penalty({ repetition_penalty }: Fields): Fields {
   return repetition_penalty === undefined ? {} : { repeat_penalty: repetition_penalty };
 }
 
-/** JSON is asked for in OpenAI's way, which all know; patterns and grammars in that of vLLM, SGLang and llama.cpp at once. */
+/** JSON is asked for in OpenAI's way, which all know; patterns and grammars in the ways of vLLM, SGLang and llama.cpp at once. */
 function format(fields: Fields): Fields {
   const own = fields.response_format as Fields | undefined;
   const named = (fields.structured_outputs ?? {}) as Fields;
@@ -77,7 +77,7 @@ function format(fields: Fields): Fields {
   return choice === undefined ? {} : { ...none, structured_outputs: { choice } };
 }
 
-/** A text that is no JSON goes to the server as it is, which tells what is wrong with it. */
+/** A text that is not JSON goes to the server as it is, and the server says what is wrong. */
 function parsed(text: string): unknown {
   try {
     return JSON.parse(text);
@@ -86,7 +86,7 @@ function parsed(text: string): unknown {
   }
 }
 
-/** Templates know no `developer`, and servers differ in the name of an earlier answer's thinking. */
+/** Templates do not know the role `developer`, and servers have different names for an earlier answer's thinking. */
 function serverMessage(message: RequestMessage): RequestMessage {
   if (typeof message !== 'object' || message === null) return message;
   const thinking = message.reasoning_content ?? message.reasoning;

@@ -2,27 +2,27 @@
 import { ApiError } from '../errors.ts';
 
 export interface ServerEvent {
-  /** `message` where the stream does not say. */
+  /** `message` if the stream does not say. */
   event: string;
   data: string;
 }
 
-/** No line of a chat completion comes near; a server that never ends one would fill the memory. */
+/** No line of a chat completion is nearly as long; a line that never ends would fill the memory. */
 const MAX_LINE_CHARS = 32 * 1024 * 1024;
 
 /**
  * The events of a response's body, however its bytes were cut. An event whose empty line is missing at the end of the stream
- * counts too: some servers close right behind `[DONE]`. Leaving the loop cancels the stream.
+ * counts too: some servers close right after `[DONE]`. Leaving the loop cancels the stream.
  */
 export async function* serverEvents(body: ReadableStream<Uint8Array>): AsyncGenerator<ServerEvent> {
   const reader = body.getReader(); // not for await: Safari before 27 cannot iterate a ReadableStream
-  const decoder = new TextDecoder(); // takes a byte order mark away, as the standard wants
+  const decoder = new TextDecoder(); // removes a byte order mark, as the standard wants
   let event = '';
   let data: string[] = [];
   let rest = '';
   let scanned = 0;
 
-  /** What a line adds; an empty one completes an event. */
+  /** Adds a line to the event; an empty line completes it. */
   function take(line: string): ServerEvent | undefined {
     if (line === '') {
       const complete = data.length > 0 ? { event: event || 'message', data: data.join('\n') } : undefined;
@@ -38,7 +38,7 @@ export async function* serverEvents(body: ReadableStream<Uint8Array>): AsyncGene
     return undefined;
   }
 
-  /** Lines that are complete; a CR at the very end may have its LF still to come. */
+  /** Complete lines. The LF of a CR at the very end may still come. */
   function* lines(isLast: boolean): Generator<string> {
     const ends = /\r\n|\r|\n/g;
     let begin = 0;

@@ -1,4 +1,4 @@
-/** @file An answer that is read while it is written, and that ends when nobody reads it any more. */
+/** @file An answer that is read while it is written, and that ends when its reader stops. */
 
 /** Chunks as they come. Iterate once; leaving the loop, or aborting `controller`, ends the generation. */
 export interface CompletionStream<Chunk> extends AsyncIterable<Chunk> {
@@ -6,7 +6,7 @@ export interface CompletionStream<Chunk> extends AsyncIterable<Chunk> {
 }
 
 /**
- * Begins to answer: what is wrong with the request is thrown here, not while the stream is read. A stream that is aborted just ends.
+ * Begins to answer: errors of the request are thrown here, not while the stream is read. A stream that is aborted just ends.
  * Without `hasUsage` the last chunk, which has no choices, is left out.
  */
 export async function openStream<Chunk extends { choices: unknown[] }>(
@@ -39,7 +39,7 @@ export async function openStream<Chunk extends { choices: unknown[] }>(
           if (hasUsage) yield isLast ? chunk : { ...chunk, usage: null };
         }
       } catch (error) {
-        // Who has aborted knows it.
+        // The caller who aborted knows it.
         if (!signal.aborted) throw error;
       } finally {
         release();

@@ -1,6 +1,6 @@
 /**
  * @file Requests and responses in the shape of the OpenAI API, with the fields that servers of open models add to it. Structurally
- * compatible with the types of the `openai` package (test/openai/sdk-types.test.ts compares them); plain data, so that every one of them can be
+ * compatible with the types of the `openai` package (test/openai/sdk-types.test.ts compares them); plain data, so that all can be
  * cloned to a worker or written as JSON. No behaviour.
  */
 
@@ -21,7 +21,7 @@ export interface RequestToolCall {
 export interface RequestMessage {
   role: 'system' | 'developer' | 'user' | 'assistant' | 'tool' | (string & {});
   content?: string | readonly ContentPart[] | null;
-  /** The thinking of an earlier answer, under either name. */
+  /** The thinking of an earlier answer, under one of two names. */
   reasoning_content?: string | null;
   reasoning?: string | null;
   tool_calls?: readonly RequestToolCall[] | null;
@@ -37,7 +37,7 @@ export interface RequestTool {
     description?: string;
     /** The JSON schema of the arguments, an object. */
     parameters?: Readonly<Record<string, unknown>>;
-    /** The arguments are held to the schema while the model writes them. */
+    /** The model can only write arguments that match the schema. */
     strict?: boolean | null;
   };
 }
@@ -45,7 +45,7 @@ export interface RequestTool {
 /** `required`: some function; an object: this one. */
 export type ToolChoice = 'none' | 'auto' | 'required' | { type: string; function?: { name: string } };
 
-/** What the answer's content has to be. `regex` and `grammar` (EBNF) are this library's own. */
+/** What the answer's content must be. `regex` and `grammar` (EBNF) are this library's own. */
 export type RequestFormat =
   | { type: 'text' }
   | { type: 'json_object' }
@@ -70,9 +70,9 @@ export interface StructuredOutputs {
   json_object?: boolean;
 }
 
-/** What both kinds of requests have. `null` counts as not given everywhere. */
+/** The fields of both kinds of requests. `null` counts as not given everywhere. */
 export interface SamplingRequest {
-  /** The engine's model when it is not given. */
+  /** Default: the engine's model. */
   model?: string;
   /** How many answers. Default 1. */
   n?: number | null;
@@ -107,7 +107,7 @@ export interface ChatCompletionRequest extends SamplingRequest {
   messages: readonly RequestMessage[];
   max_completion_tokens?: number | null;
   logprobs?: boolean | null;
-  /** 0 to 20; `logprobs` has to be true. */
+  /** 0 to 20; `logprobs` must be true. */
   top_logprobs?: number | null;
   tools?: readonly RequestTool[] | null;
   tool_choice?: ToolChoice | null;
@@ -122,14 +122,14 @@ export interface ChatCompletionRequest extends SamplingRequest {
   thinking_budget?: number | null;
   /** `none`: no thinking. Any other effort is the model's own. */
   reasoning_effort?: string | null;
-  /** Go on with the last message, which is the assistant's, instead of answering it. */
+  /** The model continues the last message, which is the assistant's, instead of answering it. */
   continue_final_message?: boolean | null;
 }
 
 export interface CompletionRequest extends SamplingRequest {
   /** Text or token ids, one or several. */
   prompt: string | readonly string[] | readonly number[] | readonly (readonly number[])[] | null;
-  /** 0 to 20: so many tokens with their log-probabilities at each place. */
+  /** 0 to 20: how many tokens are given with their log-probabilities at each place. */
   logprobs?: number | null;
   /** The prompt comes before the answer. */
   echo?: boolean | null;
@@ -141,7 +141,7 @@ export type NotStreaming = { stream?: false | null };
 
 export interface CompletionUsage {
   prompt_tokens: number;
-  /** All tokens of all answers, those of the thinking and those that ended it among them. */
+  /** All tokens of all answers, including those of the thinking and those that ended it. */
   completion_tokens: number;
   total_tokens: number;
   prompt_tokens_details: {
@@ -162,7 +162,7 @@ export interface CompletionTimings {
   time_to_first_token: number;
   prefill_tokens_per_second: number;
   decode_tokens_per_second: number;
-  /** Tokens that a forward pass behind the prefill gave; 1 without `speculate`. */
+  /** Tokens for each forward pass after the prefill; 1 without `speculate`. */
   tokens_per_step: number;
 }
 
@@ -189,17 +189,17 @@ export interface MessageToolCall {
   function: { name: string; arguments: string };
 }
 
-/** An answer, which can go into the messages of the next request as it is. */
+/** An answer. It can go into the messages of the next request as it is. */
 export interface CompletionMessage {
   role: 'assistant';
-  /** Null where the answer is tool calls and nothing else. */
+  /** Null where the answer is only tool calls. */
   content: string | null;
   refusal: null;
   /** The thinking, under both names in use; absent where there was none. */
   reasoning_content?: string;
   reasoning?: string;
   tool_calls?: MessageToolCall[];
-  /** What the model wrote of a tool call that is not one is in `content`. */
+  /** A malformed tool call was left in `content`. */
   malformed?: true;
 }
 
@@ -224,7 +224,7 @@ export interface ChatCompletion {
   timings: CompletionTimings;
 }
 
-/** The first piece of a call has its id and name, the others more of the arguments. */
+/** The first piece of a call has its id and name, later ones have more of the arguments. */
 export interface DeltaToolCall {
   index: number;
   id?: string;
@@ -238,11 +238,11 @@ export interface ChunkDelta {
   reasoning_content?: string;
   reasoning?: string;
   tool_calls?: DeltaToolCall[];
-  /** The content is what the model wrote of a tool call that is not one. */
+  /** The content is the text of a malformed tool call. */
   malformed?: true;
   /**
-   * The index of that call, if pieces of it were given out: forget them. Who does not know this field is left with a call whose
-   * arguments are no complete JSON, in an answer that did not finish with `tool_calls`.
+   * The index of that call, if pieces of it were given out already: forget those. A client that does not know this field is left with
+   * a call whose arguments are incomplete JSON, in an answer that did not finish with `tool_calls`.
    */
   dropped_tool_call?: number;
 }
@@ -271,7 +271,7 @@ export interface CompletionLogprobs {
   tokens: string[];
   token_logprobs: number[];
   top_logprobs: Record<string, number>[];
-  /** Where each token begins in the text, in UTF-16 units. */
+  /** Where each token begins in the text, counted in UTF-16 units. */
   text_offset: number[];
 }
 
@@ -293,7 +293,7 @@ export interface Completion {
   timings: CompletionTimings;
 }
 
-/** A piece of an answer; only the last of each answer has a reason why it ended. */
+/** A piece of an answer; only the last one of each answer has a finish reason. */
 export interface CompletionChunk extends Omit<Completion, 'choices' | 'usage' | 'timings'> {
   choices: (Omit<CompletionChoice, 'finish_reason'> & { finish_reason: 'stop' | 'length' | null })[];
   usage?: CompletionUsage | null;

@@ -4,14 +4,14 @@ import type { Method, ToWorker } from './messages.ts';
 
 export interface Calls {
   /**
-   * The chunks of a new call as they come. Whoever aborts the signal or stops listening stops the worker's work on it, and waits
-   * until it has: what is asked next finds the model free.
+   * The chunks of a new call as they come. Aborting the signal, or ending the iteration, stops the worker's work on it, and waits
+   * until that has stopped, so that the next call finds the model free.
    */
   open<Chunk>(method: Method, body: unknown, signal: AbortSignal | undefined): AsyncGenerator<Chunk, void>;
   take(id: number, chunk: unknown): void;
-  /** @param error what the call ended with, if not well */
+  /** @param error what the call failed with, if it failed */
   end(id: number, error: Error | undefined): void;
-  /** Ends all calls, and every later one at once. */
+  /** Ends all calls now, and all later ones at once. */
   close(error: Error): void;
 }
 
@@ -47,7 +47,7 @@ export function createCalls(send: (message: ToWorker) => void): Calls {
     return id;
   }
 
-  /** Until something new is known of a call. */
+  /** Settles when something new is known of a call. */
   const news = (call: Call): Promise<void> =>
     new Promise((resolve) => {
       call.wake = resolve;

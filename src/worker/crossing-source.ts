@@ -1,15 +1,15 @@
 /**
- * @file Where a checkpoint is, as it crosses to the worker that loads it: names, addresses, files and handles, none of the bytes.
+ * @file Where a checkpoint is, in a form that can cross to the worker that loads it: names, addresses, files and handles, but no bytes.
  * Both sides import this file.
  */
 import { InvalidInputError } from '../errors.ts';
-import { parseHubName } from '../weights/hub.ts';
-import { openSource, type SourceLike } from '../weights/open-source.ts';
+import { parseHubName } from '../sources/hub.ts';
+import { openSource, type SourceLike } from '../sources/open-source.ts';
 
-/** Files come with their paths: cloning keeps a file's name, but not everywhere where it is in what was chosen. */
+/** Files come with their paths: cloning keeps a file's name, but not in every browser its path in the chosen folder. */
 export type CrossingSource = string | FileSystemDirectoryHandle | { path: string; file: File }[];
 
-/** @throws InvalidInputError for what is no source, and for one that is an object of the page's */
+/** @throws InvalidInputError for what is not a source, and for a source that is an object of the page */
 export async function toCrossing(from: SourceLike): Promise<CrossingSource> {
   if (typeof from === 'string' || from instanceof URL) return address(String(from));
   if (globalThis.FileSystemDirectoryHandle && from instanceof FileSystemDirectoryHandle) return from;
@@ -27,7 +27,7 @@ export function fromCrossing(crossing: CrossingSource): SourceLike {
   return crossing.map(({ file, path }) => Object.defineProperty(file, 'webkitRelativePath', { value: path }));
 }
 
-/** A relative address is one of the page's, not of the worker's file. */
+/** Relative addresses are relative to the page, not to the worker's file. */
 function address(text: string): string {
   if (parseHubName(text) || !URL.canParse(text, document.baseURI)) return text;
   return new URL(text, document.baseURI).href;

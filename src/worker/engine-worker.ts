@@ -1,24 +1,24 @@
 /**
- * @file The worker behind `createEngine(source, { worker: true })`: loads the model and answers the page's requests with it, off the
+ * @file The worker of `createEngine(source, { worker: true })`: loads the model and answers the page's requests with it, off the
  * page's thread.
  */
 import { loadModel } from '../chat/model.ts';
-import type { LoadOptions } from '../engine/types.ts';
 import type { Backend } from '../openai/backend.ts';
 import { localBackend } from '../openai/local.ts';
+import type { LoadOptions } from '../runtime/types.ts';
 import { openOpfsStore } from '../store/open-store.ts';
 import { fromCrossing } from './crossing-source.ts';
 import type { FromWorker, Method, ToWorker } from './messages.ts';
 import { toPlainError } from './plain-error.ts';
 
-/** TypeScript's DOM library describes a page. */
+/** TypeScript's DOM library describes a page, not a worker. */
 const port = globalThis as unknown as {
   onmessage: (event: MessageEvent<ToWorker>) => void;
   postMessage(message: FromWorker): void;
 };
 
 let backend: Backend;
-/** Of the calls that have not ended. */
+/** Those of the calls that have not ended. */
 const controllers = new Map<number, AbortController>();
 let heardPersisted: (isPersistent: boolean) => void;
 

@@ -1,6 +1,6 @@
 /**
- * @file Errors as they cross between a page and its worker. Structured cloning keeps no class but the language's own and no field
- * beside the message, so they cross as plain data, and are made again on the other side: class, fields, stack and cause.
+ * @file Errors as they cross between a page and its worker. Structured cloning keeps only JavaScript's own classes, and no field
+ * but the message. So errors cross as plain data, and are rebuilt on the other side: class, fields, stack and cause.
  */
 import { ChatTemplateError, TokenizerError } from '../../tokenizer/index.ts';
 import * as own from '../errors.ts';
@@ -9,12 +9,12 @@ export interface PlainError {
   className: string;
   message: string;
   stack: string | undefined;
-  /** What the class adds, `name` among it. */
+  /** What the class adds, including `name`. */
   fields: Record<string, unknown>;
   cause: PlainError | undefined;
 }
 
-/** Every class whose `instanceof` holds on the other side; of another one, the name stays. */
+/** The classes for which `instanceof` works on the other side; other errors only keep their name. */
 const CLASSES: Readonly<Record<string, { prototype: object }>> = {
   ...own,
   ChatTemplateError,

@@ -1,23 +1,24 @@
 /**
- * @file An engine's backend whose model is in a worker: starts the worker, sends it requests, and hands on what it answers. The
+ * @file An engine's backend whose model is in a worker: starts the worker, sends it requests, and hands on its answers. The
  * page's side; it must not import what computes.
  */
-import type { LoadOptions } from '../engine/types.ts';
+
 import { ApiError, InvalidInputError, ModelStateError, WorkerError } from '../errors.ts';
 import type { Backend } from '../openai/backend.ts';
+import type { LoadOptions } from '../runtime/types.ts';
+import type { SourceLike } from '../sources/open-source.ts';
 import { opfsSettingsOf } from '../store/open-store.ts';
 import type { Store } from '../store/types.ts';
-import type { SourceLike } from '../weights/open-source.ts';
 import { createCalls } from './calls.ts';
 import { toCrossing } from './crossing-source.ts';
 import type { FromWorker, ToWorker } from './messages.ts';
 import { fromPlainError } from './plain-error.ts';
 
 /**
- * Loads a checkpoint in a worker of its own, by the same options as here; the bytes of the weights never come to the page. Whatever ends
- * the worker (`dispose`, the signal, a failure) gives everything back that it held, and ends its requests.
+ * Loads a checkpoint in a worker of its own, with the same options as on the page; the bytes of the weights never come to the page. When
+ * the worker ends (by `dispose`, the signal or a failure), it releases everything and ends its requests.
  * @param modelId what requests call the model
- * @throws InvalidInputError for what cannot cross to a worker, WorkerError where none can be started, and whatever loading throws
+ * @throws InvalidInputError for what cannot cross to a worker, WorkerError where none can be started, and what loading throws
  */
 export async function workerBackend(
   from: SourceLike,
@@ -54,7 +55,7 @@ export async function workerBackend(
     lose = resolve;
   });
 
-  /** @param reason what loading fails with, if it goes on */
+  /** @param reason what loading fails with, if it is not over */
   function end(reason: unknown): void {
     worker.terminate();
     fail(reason);

@@ -1,5 +1,6 @@
 /** @file Random model output: think blocks, prose, tool calls of a format, whole, damaged and cut, with tags in strings. */
 import fc from 'fast-check';
+import { type ReasoningFormat, reasoningFormats } from '../../src/chat/reasoning-formats.ts';
 
 export const FORMATS = ['hermes', 'coder', 'v3', 'v31'] as const;
 export type FormatName = (typeof FORMATS)[number];
@@ -13,24 +14,8 @@ const SCRAPS = [
     '<｜tool▁call▁end｜>',
     '<｜tool▁calls▁end｜>',
   ],
-  ...[
-    '<think>',
-    '</think>',
-    '```',
-    '```json',
-    '<',
-    '</',
-    '<tool',
-    '<｜',
-    '\n',
-    '\n\n',
-    ' ',
-    '{',
-    '}',
-    '"',
-    '\\',
-    ',',
-  ],
+  ...Object.values(reasoningFormats).flatMap(({ open, close }) => [open, close]),
+  ...['```', '```json', '<', '</', '<tool', '<｜', '\n', '\n\n', ' ', '{', '}', '"', '\\', ','],
   ...['{"name": "f"', '"arguments": {', 'a', 'stop', 'sto', 'op', '🙂', '👩‍👩‍👧', 'é', '\ud83d', '1'],
 ];
 const scrap = fc.constantFrom(...SCRAPS);
@@ -82,11 +67,14 @@ function damaged(format: FormatName): fc.Arbitrary<string> {
     });
 }
 
-export function anyStream(format: FormatName): fc.Arbitrary<string> {
+export function anyStream(
+  format: FormatName,
+  { open, close }: ReasoningFormat = reasoningFormats.think,
+): fc.Arbitrary<string> {
   const part = fc.oneof(call(format), damaged(format), prose, text, gap);
   const thought = fc.oneof(
     fc.constant(''),
-    text.map((inner) => `<think>\n${inner}\n</think>\n\n`),
+    fc.tuple(text, gap, gap).map(([inner, before, after]) => open + before + inner + before + close + after),
   );
   return fc
     .tuple(thought, fc.array(part, { maxLength: 5 }), fc.oneof(fc.constant(0), fc.nat(20)))

@@ -3,7 +3,7 @@ import { Ajv } from 'ajv';
 import { describe, expect, it } from 'vitest';
 import { callParts } from '../../src/chat/call-parts.ts';
 import { createMessageBuilder } from '../../src/chat/message.ts';
-import { createMessageParser } from '../../src/chat/message-parser.ts';
+import { MessageParser } from '../../src/chat/message-parser.ts';
 import { toolFormatOf } from '../../src/chat/tool-formats.ts';
 import type { AssistantMessage, ToolDefinition } from '../../src/chat/types.ts';
 import { type Constraint, compileConstraint, type Vocabulary } from '../../src/constrain/index.ts';
@@ -91,7 +91,7 @@ function takes(constraint: Constraint, ids: Iterable<number>): boolean {
 }
 
 function read(template: string, text: string): AssistantMessage {
-  const parser = createMessageParser({
+  const parser = new MessageParser({
     start: 'closed',
     tools: { format: toolFormatOf(template)!, definitions: tools },
   });

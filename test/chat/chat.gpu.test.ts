@@ -1,10 +1,8 @@
 /** Whole answers of the embedded tiny-qwen3, which was trained to call two tools and to answer when its thinking is cut. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { createAnswer } from '../../src/chat/answer.ts';
+import { Answer } from '../../src/chat/answer.ts';
 import { createMessageBuilder } from '../../src/chat/message.ts';
-import { createMessageParser } from '../../src/chat/message-parser.ts';
-import { samplingParams } from '../../src/engine/generation-config.ts';
-import { openModel, type StartedModel, startModel } from '../../src/engine/load.ts';
+import { MessageParser } from '../../src/chat/message-parser.ts';
 import {
   type ChatDelta,
   type ChatOptions,
@@ -15,6 +13,8 @@ import {
   type Tool,
   ToolStepLimitError,
 } from '../../src/index.ts';
+import { samplingParams } from '../../src/runtime/load/generation-config.ts';
+import { openModel, type StartedModel, startModel } from '../../src/runtime/load/load.ts';
 import { Tokenizer } from '../../tokenizer/index.ts';
 import { fixtureFolders } from '../fixture-folders.ts';
 import { citySchema } from '../openai/tiny-engine.ts';
@@ -234,7 +234,7 @@ describe('a thinking budget', () => {
     const answers = await Promise.all(
       asked.map(async (prompt) => {
         const ids: number[] = [];
-        const { tokens } = createAnswer(session, tokenizer, createMessageParser({ start: 'ask' }), prompt, {
+        const { tokens } = new Answer(session, tokenizer, new MessageParser({ start: 'ask' }), prompt, {
           sampling: samplingParams(greedy, info.samplingDefaults),
           stopTokens: new Set(stopTokens),
           thinkingBudget: 7,

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { createMessageBuilder } from '../../src/chat/message.ts';
-import { createMessageParser, type MessageParserOptions } from '../../src/chat/message-parser.ts';
+import { MessageParser, type MessageParserOptions } from '../../src/chat/message-parser.ts';
+import { reasoningFormats } from '../../src/chat/reasoning-formats.ts';
 import { toolFormatOf } from '../../src/chat/tool-formats.ts';
 import type { FormatName } from './any-stream.ts';
 import { definitions, deltasOf, formatOf, parse, withTools } from './parsed.ts';
@@ -28,6 +29,24 @@ describe('reasoning', () => {
     ['closed', '', { reasoning_content: '', content: '' }],
   ] as const)('started %s, %j is cut as expected', (start, text, wanted) => {
     expect(parse([text], { start })).toEqual({ role: 'assistant', ...wanted });
+    for (const reasoning of Object.values(reasoningFormats)) {
+      const of = (think: string) =>
+        think.replaceAll('<think>', reasoning.open).replaceAll('</think>', reasoning.close);
+      const message = parse([of(text)], { start, reasoning });
+      expect(message).toEqual({ role: 'assistant', ...wanted, content: of(wanted.content) });
+    }
+  });
+
+  it('in the tags of another format is content', () => {
+    for (const reasoning of Object.values(reasoningFormats)) {
+      for (const { open, close } of Object.values(reasoningFormats).filter((other) => other !== reasoning)) {
+        const text = `${open}a${close}b`;
+        expect(parse([text], { start: 'ask', reasoning })).toMatchObject({
+          reasoning_content: '',
+          content: text,
+        });
+      }
+    }
   });
 
   it('looks for stop texts in content only, and gives nothing after the first', () => {
@@ -229,7 +248,7 @@ describe('tool calls', () => {
   });
 
   it('stream strings of XML parameters before they end', () => {
-    const parser = createMessageParser(withTools('coder'));
+    const parser = new MessageParser(withTools('coder'));
     parser.push('<tool_call><function=f><parameter=text>\n');
     expect(parser.push('a\n')).toMatchObject([{ toolCalls: [{ function: { arguments: 'a' } }] }]);
     expect(parser.push('b')).toMatchObject([{ toolCalls: [{ function: { arguments: '\\nb' } }] }]);
@@ -256,7 +275,7 @@ describe('tool calls', () => {
   it('end the answer, where one is all that is wanted', () => {
     const call = '<tool_call>{"name": "f", "arguments": {}}</tool_call>';
     const { format } = withTools('hermes').tools!;
-    const parser = createMessageParser({ start: 'closed', tools: { format, definitions, isSingle: true } });
+    const parser = new MessageParser({ start: 'closed', tools: { format, definitions, isSingle: true } });
     const builder = createMessageBuilder();
     const broken = '<tool_call>f()</tool_call>';
     for (const delta of parser.push(`Well. ${broken}${call}${call} Done.`)) builder.add(delta);

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { expect } from 'vitest';
 import { createMessageBuilder } from '../../src/chat/message.ts';
-import { createMessageParser, type MessageParserOptions } from '../../src/chat/message-parser.ts';
+import { MessageParser, type MessageParserOptions } from '../../src/chat/message-parser.ts';
 import { toolFormatOf } from '../../src/chat/tool-formats.ts';
 import type { AssistantMessage, ChatDelta, ToolDefinition } from '../../src/index.ts';
 import type { FormatName } from './any-stream.ts';
@@ -46,7 +46,7 @@ export const withTools = (format: FormatName): MessageParserOptions => ({
 });
 
 export function deltasOf(chunks: readonly string[], options: MessageParserOptions): ChatDelta[] {
-  const parser = createMessageParser(options);
+  const parser = new MessageParser(options);
   return [...chunks.flatMap((chunk) => parser.push(chunk)), ...parser.end()];
 }
 

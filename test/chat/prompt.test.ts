@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { createMessageBuilder } from '../../src/chat/message.ts';
-import { createMessageParser } from '../../src/chat/message-parser.ts';
+import { MessageParser } from '../../src/chat/message-parser.ts';
 import { renderPrompt } from '../../src/chat/prompt.ts';
 import { toolFormatOf } from '../../src/chat/tool-formats.ts';
 import {
@@ -31,7 +31,7 @@ const question: ChatMessage = { role: 'user', content: 'Hi' };
 /** The message of an answer that the model of a template wrote. */
 function messageOf(template: ChatTemplate, text: string) {
   const format = toolFormatOf(template.source)!;
-  const parser = createMessageParser({ start: 'closed', tools: { format, definitions: tools } });
+  const parser = new MessageParser({ start: 'closed', tools: { format, definitions: tools } });
   const builder = createMessageBuilder();
   for (const delta of [...parser.push(text), ...parser.end()]) builder.add(delta);
   return builder.build();

@@ -1,7 +1,7 @@
 /** @file What `runTools` does with answers that the small models never give: their text is written here, all else is real. */
 import { describe, expect, it } from 'vitest';
 import { createMessageBuilder } from '../../src/chat/message.ts';
-import { createMessageParser } from '../../src/chat/message-parser.ts';
+import { MessageParser } from '../../src/chat/message-parser.ts';
 import { toolFormatOf } from '../../src/chat/tool-formats.ts';
 import {
   type ChatDelta,
@@ -30,7 +30,7 @@ function saying(...texts: string[]): Pick<Model, 'chat'> {
   return {
     chat(_, { tools = [] } = {}) {
       const format = toolFormatOf('<tool_call>')!;
-      const parser = createMessageParser({ start: 'closed', tools: { format, definitions: tools } });
+      const parser = new MessageParser({ start: 'closed', tools: { format, definitions: tools } });
       const deltas = [...parser.push(texts.shift()!), ...parser.end()];
       const builder = createMessageBuilder();
       for (const delta of deltas) builder.add(delta);

@@ -11,6 +11,7 @@ import { PATIENT } from './tokenizers.ts';
 
 const of = (chatTemplateJinja: string, tokenizerConfig?: unknown) =>
   ChatTemplate.fromCheckpoint({ chatTemplateJinja, tokenizerConfig });
+const TAGS = { open: '<think>', close: '</think>' };
 const USER = [{ role: 'user', content: 'Hi' }];
 const TOOL = { type: 'function', function: { name: 'now', parameters: {} } };
 
@@ -194,16 +195,16 @@ describe('what a template can do', () => {
   ] as const)('%s', (name, readsTools, readsEnableThinking, readsThinking, think) => {
     const template = published.get(name)!;
     expect(template.abilities).toEqual({ readsTools, readsEnableThinking, readsThinking });
-    expect(template.generationPrompt().think).toBe(think);
+    expect(template.generationPrompt(TAGS).think).toBe(think);
   });
 
   test('the generation prompt depends on the switch of the template', () => {
     const qwen3 = published.get('qwen3')!;
-    expect(qwen3.generationPrompt({ enable_thinking: false })).toEqual({
+    expect(qwen3.generationPrompt(TAGS, { enable_thinking: false })).toEqual({
       text: '<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n',
       think: 'closed',
     });
-    expect(published.get('deepseek-v3.1')!.generationPrompt({ thinking: true }).think).toBe('open');
+    expect(published.get('deepseek-v3.1')!.generationPrompt(TAGS, { thinking: true }).think).toBe('open');
   });
 
   test('a variable of the template itself is no switch', () => {
@@ -217,7 +218,7 @@ describe('what a template can do', () => {
   });
 
   test('a template that rejects the short conversation has no known generation prompt', () => {
-    expect(of('{{ raise_exception("no") }}').generationPrompt()).toEqual({ text: '', think: 'none' });
+    expect(of('{{ raise_exception("no") }}').generationPrompt(TAGS)).toEqual({ text: '', think: 'none' });
   });
 
   test.each([
@@ -227,7 +228,10 @@ describe('what a template can do', () => {
     ['</think>', 'closed'],
     ['<think>a</think> <think>', 'open'],
   ] as const)('the think state of %j is %s', (text, state) => {
-    expect(thinkState(text)).toBe(state);
+    expect(thinkState(text, TAGS)).toBe(state);
+    const [open, close] = ['[THINK]', '[/THINK]'];
+    const other = text.replaceAll('<think>', open).replaceAll('</think>', close);
+    expect(thinkState(other, { open, close })).toBe(state);
   });
 });
 

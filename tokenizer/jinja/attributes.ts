@@ -25,7 +25,7 @@ const MUTATORS = new Map([
   ['dict', new Set(['clear', 'pop', 'popitem', 'setdefault', 'update'])],
 ]);
 
-/** Python's getattr: attributes and methods, no items. Undefined, not an error, when there is none. */
+/** Python's getattr: attributes and methods, no items. Returns an Undefined, not an error, when there is none. */
 export function attributeOf(object: Value, name: string): Value {
   const found = findAttribute(object, name);
   return found === undefined ? missing(object, name) : found;

@@ -6,7 +6,7 @@ export type JinjaErrorKind = 'syntax' | 'undefined' | 'type' | 'value' | 'securi
 export class JinjaError extends Error {
   override name = 'JinjaError';
   readonly kind: JinjaErrorKind;
-  /** Line of the template, from 1; set by whoever knows it first. */
+  /** Line of the template, from 1; set by the first code that knows it. */
   line: number | undefined;
 
   constructor(kind: JinjaErrorKind, message: string, line?: number, cause?: unknown) {

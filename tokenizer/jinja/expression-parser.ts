@@ -3,7 +3,7 @@ import type { Args, Expr, FilterCall } from './ast.ts';
 import { JinjaError } from './error.ts';
 import type { Token, TokenType } from './lexer.ts';
 
-/** Nesting of brackets, operators and blocks; deeper templates are refused before the JavaScript stack is in danger. */
+/** The limit for nested brackets, operators and blocks, so that the JavaScript stack never overflows. */
 const MAX_DEPTH = 200;
 export const CONSTANTS: ReadonlyMap<string, boolean | null> = new Map([
   ['true', true],

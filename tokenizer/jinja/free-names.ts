@@ -1,4 +1,4 @@
-/** @file Which variables a template takes from outside: names read where the template has not surely set them before. */
+/** @file Which variables a template takes from outside: names that it reads where it may not have set them before. */
 import type { Body, Expr, Signature, Stmt, Target } from './ast.ts';
 
 /** Free names of a template or macro body. Globals such as `range` are among them. */

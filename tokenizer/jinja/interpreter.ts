@@ -36,13 +36,13 @@ import {
   type Value,
 } from './values.ts';
 
-/** About a second of work. The known templates need 100,000 to 300,000 for a thousand messages of a page each. */
+/** About a second of work. Known templates need 100,000 to 300,000 for a thousand messages of one page each. */
 const MAX_STEPS = 1_500_000;
-/** Of the output and of any single text on the way, in UTF-16 units. */
+/** The limit for the output and for every text that is made, in UTF-16 units. */
 const MAX_LENGTH = 1 << 24;
-/** Of macros, `caller()` and recursive loops inside one another. */
+/** The limit for macros, `caller()` and recursive loops inside one another. */
 const MAX_CALL_DEPTH = 100;
-/** Of the items after `*` in a call. */
+/** The limit for the items after `*` in a call. */
 const MAX_SPREAD = 1000;
 
 const NO_KWARGS: Kwargs = new Map();
@@ -193,7 +193,7 @@ class Interpreter implements Runtime {
     const recurse = (inner: Value) =>
       this.nested(() => this.captured(() => this.runFor(loop, inner, scope, depth + 1)));
     const { object, moveTo } = loopObject(items, depth, loop.isRecursive ? recurse : null);
-    // As in Jinja2, `else` also follows when no round came to its end because of `break` or `continue`.
+    // As in Jinja2, `else` also runs when `break` or `continue` cut every round short.
     let isAnyComplete = false;
     for (let index = 0; index < items.length; index++) {
       this.charge(4);

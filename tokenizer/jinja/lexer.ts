@@ -62,7 +62,7 @@ export function tokenize(template: string): Token[] {
   const fail = (message: string): never => {
     throw new JinjaError('syntax', message, currentLine());
   };
-  /** Emits the text from `position` to `end`, cut as the sign of the tag that follows asks. */
+  /** Emits the text from `position` to `end`, trimmed as the sign of the next tag asks. */
   const pushText = (end: number, sign: string, isBlock: boolean) => {
     let text = source.slice(position, end);
     if (sign === '-') text = text.replace(TRAILING_SPACE, '');

@@ -39,7 +39,7 @@ function simple(run: (text: string) => Value): Entry<string> {
 }
 const allMatch = (pattern: RegExp) => simple((text) => pattern.test(text));
 
-/** `text.strip(chars)`; what is cut off is charged. */
+/** `text.strip(chars)`; the work counts by what is cut off. */
 export function stripText(
   runtime: Runtime,
   text: string,
@@ -67,7 +67,7 @@ function windowOf(text: string, start: Param, end: Param): { window: string; off
   return { window: points.slice(offset, bound(end, points.length)).join(''), offset };
 }
 
-/** `find` and its kin: `find` returns UTF-16 offsets, the method gives code points. */
+/** `find` and similar methods: `find` returns UTF-16 offsets, the method gives code points. */
 function searchMethod(find: (window: string, needle: string) => number, isError: boolean): Entry<string> {
   return [
     'sub start? end?',
@@ -277,7 +277,7 @@ function splitLinesOf(runtime: Runtime, text: string, keepEnds: Param): Value {
   return splitLines(text, keepEnds === true);
 }
 
-/** `copy` is of lists only. */
+/** Only lists have `copy`. */
 export const LIST_METHODS = methodTable<Value[]>({
   copy: ['', (_, items) => items],
   count: ['value', (runtime, items, value) => BigInt(positions(runtime, items, value).length)],

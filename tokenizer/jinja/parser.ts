@@ -1,6 +1,6 @@
 /**
  * @file Tokens -> syntax tree: the statements of the grammar. `{% generation %}` is a `with` block without bindings:
- * transparent, but what is set inside stays inside, as in transformers.
+ * it changes nothing, but variables set inside stay inside, as in transformers.
  */
 import type { Body, Expr, Signature, Stmt, Target } from './ast.ts';
 import { CONSTANTS, ExpressionParser } from './expression-parser.ts';
@@ -43,7 +43,7 @@ class TemplateParser extends ExpressionParser {
     }
   }
 
-  /** `%}`, the statements, and the tag that ends them, of which the name is returned and the `%}` left unread. */
+  /** Reads `%}`, the statements, and the tag that ends them. Returns the name of that tag; its `%}` is left unread. */
   private parseBlock(...endNames: string[]): { body: Body; end: string } {
     this.expect('%}');
     const body = this.parseBody(endNames);

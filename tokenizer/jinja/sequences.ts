@@ -35,7 +35,7 @@ function getter(runtime: Runtime, attribute: Param, fallback?: Param): (item: Va
   };
 }
 
-/** A getter whose texts are lower case unless case matters. */
+/** A getter that makes texts lower case unless case matters. */
 function keyGetter(runtime: Runtime, attribute: Param, isCaseSensitive: Param, fallback?: Param) {
   const get = getter(runtime, attribute, fallback);
   if (isTrue(isCaseSensitive)) return get;
@@ -57,7 +57,7 @@ function sorted(
   return keyed.map(({ item }) => item);
 }
 
-/** A filter that Python makes a generator function: nothing happens until its items are asked for. */
+/** A filter that is a generator function in Python: nothing happens until its items are asked for. */
 function lazy(
   signature: string,
   run: (runtime: Runtime, values: Value, ...params: Value[]) => Value[],
@@ -80,7 +80,7 @@ function extreme(sign: number): Entry<Value> {
   ];
 }
 
-/** `map` and `select` take what is false, none and 0 included, for empty. */
+/** `map` and `select` treat everything false as empty, including none and 0. */
 function itemsIfAny(runtime: Runtime, values: Value): Value[] {
   return truthy(values) ? iterate(values, runtime) : [];
 }

@@ -1,4 +1,4 @@
-/** @file Functions with a Python-like signature: arguments bound by position or name, wrong ones refused by name. */
+/** @file Functions with a Python-like signature: arguments bound by position or name; wrong ones are refused by name. */
 import {
   type Kwargs,
   numberOf,
@@ -19,7 +19,7 @@ export type Method<Self> = (runtime: Runtime, self: Self, args: readonly Value[]
 
 /**
  * `'old new count?'` and a function of (runtime, self, old, new, count). `?` marks a parameter that may be missing:
- * the function has to declare it as `Param`.
+ * the function must declare it as `Param`.
  */
 export type Entry<Self> = readonly [
   signature: string,
@@ -71,7 +71,7 @@ export function intParam(value: Param, fallback?: number): number {
   return Math.max(Math.min(Number(number), Number.MAX_SAFE_INTEGER), Number.MIN_SAFE_INTEGER);
 }
 
-/** Any value as the text it prints; its length is charged. */
+/** Any value as the text it prints; its length counts as work. */
 export function printed(value: Value, runtime: Runtime): string {
   const text = str(value, runtime);
   runtime.charge(sweepCost(text.length));

@@ -1,4 +1,4 @@
-/** @file A compiled template: the door of the engine. Jinja2 3.1 as transformers sets it up, for untrusted templates. */
+/** @file A compiled template: the entry of the engine. Jinja2 3.1 as transformers sets it up, for untrusted templates. */
 import { JinjaError } from './error.ts';
 import { freeNames } from './free-names.ts';
 import { run } from './interpreter.ts';
@@ -7,11 +7,11 @@ import { parse } from './parser.ts';
 export interface Template {
   /** Variables that the template takes from outside (functions such as `range` among them). */
   readonly freeNames: ReadonlySet<string>;
-  /** The text for these JSON-like variables. Throws nothing but JinjaError. */
+  /** The text for these JSON-like variables. Throws only JinjaError. */
   render(variables: Readonly<Record<string, unknown>>, now?: () => Date): string;
 }
 
-/** Parses a template once for any number of renders. Throws nothing but JinjaError. */
+/** Parses a template once for any number of renders. Throws only JinjaError. */
 export function compile(source: string): Template {
   const body = guarded(() => parse(source));
   return {

@@ -1,4 +1,4 @@
-/** @file The tests behind `is`, one row each. */
+/** @file The tests that `is` names, one row each. */
 import { FILTERS } from './filters.ts';
 import { isLower, isUpper } from './methods.ts';
 import { binary } from './operators.ts';

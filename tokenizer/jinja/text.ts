@@ -44,7 +44,7 @@ export function strip(s: string, chars: string | null, sides: 'both' | 'left' | 
   return typeof units === 'string' ? units.slice(start, end) : units.slice(start, end).join('');
 }
 
-/** `str.split()` without a separator; after `limit` cuts (negative: no limit) the rest stays whole. */
+/** `str.split()` without a separator; after `limit` cuts (negative: no limit) the rest stays as it is. */
 export function splitSpaces(s: string, limit: number): string[] {
   const pieces: string[] = [];
   let rest = strip(s, null, 'left');

@@ -32,7 +32,7 @@ export interface Runtime {
   readonly now: () => Date;
   /** Counts work; throws JinjaError `limit` when the render has done too much. */
   charge(numSteps: number): void;
-  /** To be asked before a text of that many UTF-16 units is made. */
+  /** Call this before making a text of this many UTF-16 units. */
   allocate(length: number): void;
   call(callee: Value, args: readonly Value[], kwargs: Kwargs): Value;
   filter(name: string, input: Value, args: readonly Value[], kwargs: Kwargs): Value;
@@ -90,7 +90,7 @@ export class View {
   }
 }
 
-/** What the lazy filters give: its items are computed when first asked for, and there only once. */
+/** What the lazy filters give: items are computed when first asked for, and can be read only once. */
 export class Generator {
   private produce: (() => Value[]) | null;
 
@@ -153,7 +153,7 @@ export function valueError(message: string): never {
   throw new JinjaError('value', message);
 }
 
-/** Nesting of messages and arguments that is still accepted. */
+/** The deepest nesting of messages and arguments that is accepted. */
 const MAX_INPUT_DEPTH = 200;
 
 /**
@@ -200,7 +200,7 @@ export function numberOf(value: Value | undefined): bigint | number | null {
   return typeof value === 'bigint' || typeof value === 'number' ? value : null;
 }
 
-/** The items that a `for` would visit. Throws like Python for what is not iterable. */
+/** The items that a `for` would visit. Throws like Python if the value is not iterable. */
 export function iterate(value: Value, runtime: Runtime): Value[] {
   const items = itemsOf(value);
   if (!items) return typeError(`'${typeName(value)}' object is not iterable`);
@@ -234,7 +234,7 @@ export function hashableOf(value: Value): Key | undefined {
   return value === null || typeof value !== 'object' ? value : undefined;
 }
 
-/** A value as a dict key; an error for what cannot be one. */
+/** A value as a dict key; an error if it cannot be one. */
 export function keyOf(value: Value): Key {
   const key = hashableOf(value);
   return key === undefined ? typeError(`unhashable type: '${typeName(value)}'`) : key;
@@ -322,7 +322,7 @@ export function compare(a: Value, b: Value, runtime: Runtime, op = '<'): number 
   return typeError(`'${op}' not supported between instances of '${typeName(a)}' and '${typeName(b)}'`);
 }
 
-/** Charges for a search of `needle` in `haystack`. */
+/** Counts the work of a search for `needle` in `haystack`. */
 export function chargeSearch(haystack: string, needle: string, runtime: Runtime): void {
   runtime.charge(sweepCost(haystack.length) * (1 + sweepCost(needle.length)));
 }
