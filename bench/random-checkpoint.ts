@@ -2,8 +2,9 @@
  * @file A checkpoint of any supported family with random bfloat16 weights, made while it is read: benchmarks of real sizes without
  * files. Works in Node and in pages.
  */
-import { estimate } from '../src/engine/estimate.ts';
+
 import type { Source } from '../src/index.ts';
+import { estimate } from '../src/runtime/load/estimate.ts';
 import { uniformResolver } from '../src/weights/resolve.ts';
 
 export interface RandomCheckpoint {
@@ -30,7 +31,7 @@ function tensorsOf(config: Readonly<Record<string, unknown>>): RandomTensor[] {
   const { decode } = estimate(config, uniformResolver('bf16'), {
     capacity: 16,
     prefillRows: 2,
-    kvDtype: 'f16',
+    kvFormat: 'f16',
     maxBindingBytes: 2 ** 31,
   });
   let end = 0;

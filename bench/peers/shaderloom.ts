@@ -1,6 +1,6 @@
 /** @file The library itself as a contender. */
-import { samplingParams } from '../../src/engine/generation-config.ts';
-import { openModel, startModel } from '../../src/engine/load.ts';
+import { samplingParams } from '../../src/runtime/load/generation-config.ts';
+import { openModel, startModel } from '../../src/runtime/load/load.ts';
 import type { Contender, ContenderOptions } from './contender.ts';
 import { checkpointOf, int4Model } from './int4-model.ts';
 

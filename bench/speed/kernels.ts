@@ -3,13 +3,14 @@
  * rows, over as many different matrices as no cache holds. As fractions of the floors of the same run.
  */
 import { kernels } from '../../kernels/index.ts';
-import { createExecutor } from '../../src/engine/executor.ts';
 import type { GpuContext } from '../../src/gpu/device.ts';
 import { splitRows, type WeightPart } from '../../src/gpu/kernel.ts';
 import { createGraph, createTensor, type Graph } from '../../src/graph/graph.ts';
 import { type LinearOp, linear } from '../../src/graph/ops/linear.ts';
 import { planGraph, weightBytes } from '../../src/graph/plan.ts';
 import { type Weight, type WeightFormat, Weights } from '../../src/graph/weight.ts';
+import { countsOf } from '../../src/runtime/generate/batch.ts';
+import { Executor } from '../../src/runtime/program/executor.ts';
 import { convertedFormats } from '../../src/weights/convert.ts';
 import { formats } from '../../src/weights/formats.ts';
 import type { GpuWeights } from '../../src/weights/upload.ts';
@@ -138,12 +139,13 @@ export async function measureLinear(
   const weights = randomWeights(gpu, graph.weights.values());
   try {
     const plans = { it: planGraph(graph) };
-    const executor = await createExecutor(gpu, weights, plans, kernels, {
+    const executor = await Executor.create(gpu, weights, plans, kernels, {
       ...(variant && { forced: { linear: variant } }),
     });
     try {
-      const milliseconds =
-        (await timeOnGpu(gpu, runs, () => executor.submit('it', { rows, position: 0 }))) / count;
+      const batch = [{ slot: 0, position: 0, tokens: new Array<number>(rows).fill(0), length: rows }];
+      const counts = countsOf(batch, executor.workgroups);
+      const milliseconds = (await timeOnGpu(gpu, runs, () => executor.submit('it', counts))) / count;
       const gigabytesPerSecond = each / milliseconds / 1e6;
       const gigaflopsPerSecond = (2 * rows * shape.weightRows * shape.cols) / milliseconds / 1e6;
       return {

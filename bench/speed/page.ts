@@ -1,15 +1,18 @@
 /** @file Runs in the page that `npm run bench` opens. */
+import { type BatchOptions, type BatchResult, runBatch } from './batch.ts';
 import { runSuite, type SuiteOptions, type SuiteResult } from './suite.ts';
 
 declare global {
   interface Window {
     speedBench: (options: SuiteOptions) => Promise<SuiteResult>;
+    batchBench: (options: BatchOptions) => Promise<BatchResult>;
     tellLine(line: string): Promise<void>;
   }
 }
 
-window.speedBench = (options) =>
-  runSuite(options, {
-    environment: navigator.userAgent,
-    onLine: (line) => void window.tellLine(line),
-  });
+const surroundings = {
+  environment: navigator.userAgent,
+  onLine: (line: string) => void window.tellLine(line),
+};
+window.speedBench = (options) => runSuite(options, surroundings);
+window.batchBench = (options) => runBatch(options, surroundings);

@@ -103,7 +103,7 @@ function modelTable(models: readonly ModelSpeed[]): string {
 
 function speedTable(models: readonly ModelSpeed[]): string {
   return table(
-    ['model', 'context', 'prefill tokens/s', 'first token ms', 'decode tokens/s'],
+    ['model', 'context', 'prefill tokens/s', 'first token ms', 'decode tokens/s', 'CPU ms/token'],
     models.flatMap((m) =>
       m.contexts.map((c) => [
         escaped(`${m.shape} ${m.weights}`),
@@ -111,6 +111,7 @@ function speedTable(models: readonly ModelSpeed[]): string {
         c.prefillTokensPerSecond.toFixed(1),
         c.timeToFirstToken.toFixed(0),
         c.decodeTokensPerSecond.toFixed(2),
+        c.cpuMsPerToken?.toFixed(2) ?? '',
       ]),
     ),
   );

@@ -110,7 +110,10 @@ export function modelLines(m: ModelSpeed): string[] {
     `  a token: ${perToken.dispatches} dispatches, ${perToken.submits} submit, ${perToken.readbacks} readback of ${perToken.readbackBytes} bytes, ${m.pipelines} pipelines, ${mebibytes(perToken.weightBytes)} of weights, ${perToken.hostMilliseconds.toFixed(3)} ms of JavaScript; sampled at ${percent(m.sampledOverGreedy).trim()} of greedy speed`,
     ...m.contexts.map(
       (c) =>
-        `  ${String(c.context).padStart(5)} tokens: prefill ${c.prefillTokensPerSecond.toFixed(1).padStart(8)} tokens/s, first token ${c.timeToFirstToken.toFixed(0).padStart(6)} ms, decode ${c.decodeTokensPerSecond.toFixed(2).padStart(8)} tokens/s`,
+        `  ${String(c.context).padStart(5)} tokens: prefill ${c.prefillTokensPerSecond.toFixed(1).padStart(8)} tokens/s, first token ${c.timeToFirstToken.toFixed(0).padStart(6)} ms, decode ${c.decodeTokensPerSecond.toFixed(2).padStart(8)} tokens/s` +
+        (c.cpuMsPerToken === undefined
+          ? ''
+          : `, ${c.cpuMsPerToken.toFixed(2).padStart(8)} ms of CPU a token`),
     ),
   ];
 }
