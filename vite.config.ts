@@ -86,8 +86,8 @@ const inBrowser = { ...gpuTest, sequence: { groupOrder: 1 } };
 
 /** Minutes on a software adapter in a page. They need no other kernels than the goldens and the chat page, which run there always. */
 const longInPages = [
-  'test/engine/{logprobs,self-test,tiny-models,tune}.gpu.test.ts',
-  'test/kernels/{attend,attend-split,expert-linear,head-linear,int-formats,linear,prepare-latent,route,sample,sampling-goldens}.gpu.test.ts',
+  'test/runtime/{logprobs,self-test,tiny-models,tune}.gpu.test.ts',
+  'test/kernels/{attend,attend-company,attend-split,attend-window,company,expert-linear,head-linear,int-formats,linear,prepare-latent,route,sample,sample-company,sampling-goldens}.gpu.test.ts',
   'test/openai/sdk.gpu.test.ts',
   'test/weights/{convert,upload-integers}.gpu.test.ts',
 ];
@@ -172,8 +172,8 @@ export default defineConfig({
           exclude: [
             'test/chat/chat.gpu.test.ts',
             'test/openai/{engine,structured}.gpu.test.ts',
-            'test/engine/{conversations,debug,experts,fit,load,speculate}.gpu.test.ts',
-            'test/serve/command.gpu.test.ts', // a process of Node
+            'test/runtime/{debug,experts,fit,load,schedules,sequences,speculate}.gpu.test.ts',
+            'test/serve/{command,company}.gpu.test.ts', // a process or a server of Node
             'test/store/load.gpu.test.ts', // in a folder of Node
             ...(everyCase ? [] : longInPages),
           ],

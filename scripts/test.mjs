@@ -12,6 +12,8 @@ import { setUpAdapter, setUpBrowser } from './setup.mjs';
 
 const VITEST = fileURLToPath(new URL('../node_modules/vitest/vitest.mjs', import.meta.url));
 
+const MINUTES = fileURLToPath(new URL('minutes-reporter.mjs', import.meta.url));
+
 const args = process.argv.slice(2);
 const everyCase = args.indexOf('--every-case');
 if (everyCase >= 0) {
@@ -29,7 +31,9 @@ try {
   // The browser first: its folder holds the driver of last resort for Node.
   if (needs('chrome', 'page')) await setUpBrowser();
   if (needs('node')) await setUpAdapter();
-  process.exitCode = await runNode([VITEST, 'run', ...args]);
+  // Reporters that are named replace the default one, which a plain run keeps.
+  const reporters = args.some((arg) => arg.startsWith('--reporter')) ? [] : ['--reporter=default'];
+  process.exitCode = await runNode([VITEST, 'run', ...args, ...reporters, `--reporter=${MINUTES}`]);
 } catch (error) {
   if (!(error instanceof SetupError)) throw error;
   console.error(error.message);

@@ -23,21 +23,15 @@ interface Room {
 const ERRORS = 'src/errors.ts';
 
 /** What a store may know: where bytes come from, nothing of what they mean or of a GPU. */
-const STORE = [
-  ERRORS,
-  'src/store/',
-  ...['hub', 'hub-listing', 'http', 'open-source', 'progress', 'source', 'url-reader', 'url-source'].map(
-    (name) => `src/weights/${name}.ts`,
-  ),
-];
+const STORE = [ERRORS, 'src/store/', 'src/sources/'];
 
 const ROOMS: readonly Room[] = [
   { path: 'tokenizer/', imports: [], packages: [] },
-  // The two contracts: what a kernel is, and what an op is.
+  // The contracts: what a kernel is, what an op is, and how a batch lies in memory.
   {
     path: 'kernels/',
-    imports: ['src/gpu/kernel.ts', 'src/graph/graph.ts'],
-    types: ['src/graph/ops/', 'src/graph/weight.ts'],
+    imports: ['src/gpu/kernel.ts', 'src/graph/batch.ts', 'src/graph/graph.ts'],
+    types: ['src/graph/activation.ts', 'src/graph/ops/', 'src/graph/weight.ts'],
     packages: [],
   },
   { path: ERRORS, imports: [], packages: [] },
@@ -49,9 +43,18 @@ const ROOMS: readonly Room[] = [
     packages: ['wgsl-preprocessor'],
   },
   { path: 'src/models/', imports: [ERRORS, 'src/graph/'], packages: [] },
+  // Where bytes come from: no tensors, no formats, no GPU.
+  { path: 'src/sources/', imports: [ERRORS], packages: [] },
   {
     path: 'src/weights/',
-    imports: [ERRORS, 'src/gpu/', 'kernels/weights/*.wgsl'],
+    imports: [
+      ERRORS,
+      'src/sources/progress.ts',
+      'src/sources/source.ts',
+      'src/gpu/',
+      'kernels/loading/*.wgsl',
+      'kernels/weights/*.wgsl',
+    ],
     types: ['src/graph/weight.ts'],
     packages: [],
   },
@@ -59,16 +62,85 @@ const ROOMS: readonly Room[] = [
   { path: 'src/store/folder-store.ts', imports: STORE, packages: ['node:'] },
   { path: 'src/store/store-worker.ts', imports: STORE, packages: ['@noble/hashes/'] },
   { path: 'src/store/', imports: STORE, packages: [] },
+  // What apps see of the runtime, and how a model comes to answer: each knows only those before it.
   {
-    path: 'src/engine/',
-    imports: [ERRORS, 'src/graph/', 'src/models/', 'src/weights/', 'src/gpu/', 'kernels/'],
-    types: ['src/store/types.ts'],
+    path: 'src/runtime/types.ts',
+    imports: [],
+    types: [
+      'src/sources/hub.ts',
+      'src/store/types.ts',
+      'src/weights/convert.ts',
+      'src/weights/load-gauge.ts',
+      'src/weights/resolve.ts',
+    ],
+    packages: [],
+  },
+  { path: 'src/runtime/debug.ts', imports: [ERRORS], types: ['src/runtime/types.ts'], packages: [] },
+  {
+    path: 'src/runtime/program/',
+    imports: [ERRORS, 'src/graph/', 'src/gpu/'],
+    types: ['src/models/model.ts', 'src/runtime/types.ts', 'src/weights/upload.ts'],
+    packages: [],
+  },
+  {
+    path: 'src/runtime/generate/',
+    imports: [
+      ERRORS,
+      'src/graph/',
+      'src/gpu/',
+      'src/runtime/program/',
+      'kernels/index.ts',
+      'kernels/sample/layout.ts',
+      'kernels/sample/top-logits.ts',
+    ],
+    types: ['src/runtime/types.ts', 'src/weights/upload.ts'],
+    packages: [],
+  },
+  {
+    path: 'src/runtime/examine/',
+    imports: [
+      ERRORS,
+      'src/graph/',
+      'src/gpu/',
+      'src/runtime/generate/batch.ts',
+      'src/runtime/program/',
+      'src/weights/decode.ts',
+      'kernels/attention/split.ts',
+      'kernels/index.ts',
+    ],
+    types: ['src/weights/upload.ts'],
+    packages: [],
+  },
+  {
+    path: 'src/runtime/load/',
+    imports: [
+      ERRORS,
+      'src/graph/',
+      'src/gpu/',
+      'src/models/index.ts',
+      'src/runtime/examine/company.ts',
+      'src/runtime/examine/examine.ts',
+      'src/runtime/generate/runner.ts',
+      'src/runtime/generate/session.ts',
+      'src/runtime/program/',
+      'src/sources/open-source.ts',
+      'src/weights/',
+      'kernels/index.ts',
+    ],
+    types: ['src/runtime/types.ts', 'src/sources/source.ts', 'kernels/sample/layout.ts'],
     packages: [],
   },
   { path: 'src/constrain/', imports: [ERRORS], types: ['tokenizer/index.ts'], packages: [] },
   {
     path: 'src/chat/',
-    imports: [ERRORS, 'src/engine/', 'src/constrain/index.ts', 'tokenizer/'],
+    imports: [
+      ERRORS,
+      'src/constrain/index.ts',
+      'src/runtime/load/generation-config.ts',
+      'src/runtime/load/load.ts',
+      'tokenizer/',
+    ],
+    types: ['src/runtime/generate/session.ts', 'src/runtime/types.ts'],
     packages: [],
   },
   {
@@ -76,22 +148,22 @@ const ROOMS: readonly Room[] = [
     imports: [
       ERRORS,
       'src/chat/model.ts',
-      'src/weights/file-source.ts',
+      'src/sources/file-source.ts',
       'src/worker/worker-backend.ts',
       'tokenizer/index.ts',
     ],
     types: [
       'src/chat/types.ts',
       'src/constrain/index.ts',
-      'src/engine/types.ts',
-      'src/weights/open-source.ts',
+      'src/runtime/types.ts',
+      'src/sources/open-source.ts',
     ],
     packages: [],
   },
   {
     path: 'src/worker/engine-worker.ts',
     imports: [ERRORS, 'src/worker/', 'src/chat/model.ts', 'src/openai/local.ts', 'src/store/open-store.ts'],
-    types: ['src/engine/types.ts', 'src/openai/backend.ts'],
+    types: ['src/runtime/types.ts', 'src/openai/backend.ts'],
     packages: [],
   },
   // The page's side: nothing that computes.
@@ -100,11 +172,11 @@ const ROOMS: readonly Room[] = [
     imports: [
       ERRORS,
       'src/store/open-store.ts',
-      'src/weights/hub.ts',
-      'src/weights/open-source.ts',
+      'src/sources/hub.ts',
+      'src/sources/open-source.ts',
       'tokenizer/index.ts',
     ],
-    types: ['src/engine/types.ts', 'src/openai/backend.ts', 'src/store/types.ts'],
+    types: ['src/runtime/types.ts', 'src/openai/backend.ts', 'src/store/types.ts'],
     packages: [],
   },
   {
@@ -113,20 +185,24 @@ const ROOMS: readonly Room[] = [
       ERRORS,
       'src/chat/',
       'src/constrain/index.ts',
-      'src/engine/',
       'src/openai/',
+      'src/runtime/debug.ts',
+      'src/runtime/load/check-fit.ts',
+      'src/runtime/types.ts',
+      'src/sources/file-source.ts',
+      'src/sources/open-source.ts',
       'src/store/open-store.ts',
       'src/store/types.ts',
-      'src/weights/',
       'tokenizer/index.ts',
     ],
+    types: ['src/runtime/generate/session.ts', 'src/sources/source.ts'],
     packages: [],
   },
   { path: 'src/serve.ts', imports: [ERRORS], packages: ['node:'] },
   { path: 'src/cli/', imports: ['src/index.ts', 'src/node.ts'], packages: ['node:'] },
   {
     path: 'src/node.ts',
-    imports: [ERRORS, 'src/serve.ts', 'src/weights/source.ts', 'src/store/folder-store.ts'],
+    imports: [ERRORS, 'src/serve.ts', 'src/sources/source.ts', 'src/store/folder-store.ts'],
     packages: ['node:', 'webgpu'],
   },
   { path: 'examples/kernel-lab/', imports: ['src/', 'kernels/', 'tokenizer/'] },
@@ -137,7 +213,7 @@ const ROOMS: readonly Room[] = [
     path: 'bench/peers/',
     imports: [
       'bench/',
-      'src/engine/',
+      'src/runtime/',
       'src/index.ts',
       'src/node.ts',
       'scripts/',
@@ -234,8 +310,13 @@ describe('the checker', () => {
     ['src/gpu/device.ts', '../graph/graph.ts', false],
     ['tokenizer/tokenizer.ts', '../src/errors.ts', false],
     ['src/weights/formats.ts', '../../kernels/weights/index.ts', true],
+    ['src/weights/checkpoint.ts', '../sources/hub.ts', true],
+    ['src/sources/source.ts', '../weights/safetensors.ts', true],
+    ['src/runtime/program/plans.ts', '../../../kernels/index.ts', false],
+    ['src/runtime/generate/scheduler.ts', '../load/load.ts', true],
+    ['src/runtime/examine/tune.ts', '../generate/session.ts', true],
     ['src/gpu/device.ts', 'node:fs', false],
-    ['src/engine/generate.ts', './nothing.ts', false],
+    ['src/runtime/generate/session.ts', './nothing.ts', false],
   ])('reports %s importing %s', (file, specifier, isType) => {
     expect(violation(file, { specifier, isType, line: 1 })).toContain(`${file}:1 imports ${specifier}`);
   });

@@ -1,6 +1,6 @@
 /**
  * @file One question with its answer on the page: the thinking panel, the streamed markdown, how it ended, and what can be done
- * with it. It is told what comes; it knows no model.
+ * with it. It gets what comes; it knows no model.
  */
 import type { ChatDelta, ChatResult } from '../../src/index.ts';
 import { isAnswered } from './conversation.ts';
@@ -15,7 +15,7 @@ export interface TurnView {
   start(): void;
   add(delta: ChatDelta): void;
   finish(result: ChatResult): void;
-  /** Ends the answer with a card that tells what went wrong. */
+  /** Ends the answer with a card that says what went wrong. */
   fail(card: HTMLElement): void;
 }
 
@@ -34,7 +34,7 @@ export function createTurnView(question: string, onRegenerate: () => void): Turn
   let content = '';
   let frame = 0;
 
-  /** Shows all that came since the last frame: a fast model must not lay the page out once per token. */
+  /** Shows everything that came since the last frame: the page must not be laid out once per token of a fast model. */
   function flush(): void {
     cancelAnimationFrame(frame);
     frame = 0;

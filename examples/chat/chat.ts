@@ -1,4 +1,4 @@
-/** @file The conversation on the page: asks the model, feeds the answer to its view, stops, regenerates, starts anew. */
+/** @file The conversation on the page: asks the model, feeds the answer to its view, stops, regenerates, starts again. */
 import type { ChatOptions, ChatResult, Model } from '../../src/index.ts';
 import { createTurnView, type TurnView } from './answer-view.ts';
 import { messagesFor, type Turn } from './conversation.ts';
@@ -64,7 +64,7 @@ export function createChat(list: HTMLElement, events: ChatEvents): Chat {
 
   function clear(): void {
     stop();
-    running = undefined; // what is left of the answer ends unseen; the model makes the next question wait for that
+    running = undefined; // the rest of the answer ends unseen; the model lets the next question wait for that
     turns = [];
     list.replaceChildren();
     events.onChange();

@@ -13,7 +13,7 @@ const beside = (name: string, about: string): EmbeddedCheckpoint => ({
   source: new URL(`../models/${name}/`, location.href),
 });
 
-/** The tiny models that lie beside this page; it opens with the first. */
+/** The tiny models that come with this page; it opens with the first. */
 export const embedded: readonly [EmbeddedCheckpoint, ...EmbeddedCheckpoint[]] = [
   beside('tiny-qwen3', 'Dense, grouped-query attention, 2.6 MB'),
   beside('tiny-qwen3-moe', 'Eight experts, two at a time, 5.6 MB'),
@@ -43,7 +43,7 @@ function shortName(address: string): string {
   return name === undefined ? url.host : decodeURIComponent(name);
 }
 
-/** Asks for a folder. Undefined: the reader closed the picker, or there is none and `input` asks in its place. */
+/** Asks for a folder. Undefined: the reader closed the picker, or there is no picker and `input` asks instead. */
 export async function pickFolder(input: HTMLInputElement): Promise<Checkpoint | undefined> {
   if (!('showDirectoryPicker' in window)) {
     input.click();
@@ -58,7 +58,7 @@ export async function pickFolder(input: HTMLInputElement): Promise<Checkpoint | 
   }
 }
 
-/** TypeScript's DOM library does not know the picker, which Firefox and Safari lack. */
+/** TypeScript's DOM library does not know the picker, and Firefox and Safari do not have it. */
 interface DirectoryPickerWindow extends Window {
   showDirectoryPicker(): Promise<FileSystemDirectoryHandle>;
 }
@@ -69,7 +69,7 @@ export function fromFiles(files: FileList): Checkpoint | undefined {
   return { name: first.webkitRelativePath.split('/')[0] || first.name, source: openSource([...files]) };
 }
 
-/** Calls `onCheckpoint` for what is dropped anywhere on the page, and shows `hint` while something hangs over it. */
+/** Calls `onCheckpoint` for what is dropped anywhere on the page, and shows `hint` while something is dragged over it. */
 export function acceptDrops(hint: HTMLElement, onCheckpoint: (checkpoint: Checkpoint) => void): void {
   const hasFiles = (event: DragEvent) => event.dataTransfer?.types.includes('Files') ?? false;
   addEventListener('dragover', (event) => {
@@ -78,7 +78,7 @@ export function acceptDrops(hint: HTMLElement, onCheckpoint: (checkpoint: Checkp
     hint.hidden = false;
   });
   addEventListener('dragleave', (event) => {
-    if (!event.relatedTarget) hint.hidden = true; // left the window
+    if (!event.relatedTarget) hint.hidden = true; // it left the window
   });
   addEventListener('drop', (event) => {
     hint.hidden = true;

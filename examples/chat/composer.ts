@@ -24,7 +24,7 @@ export function createComposer(onAsk: (question: string) => void, onStop: () => 
     send.hidden = state === 'answering';
     stop.hidden = !send.hidden;
     send.disabled = state === 'unavailable' || input.value.trim() === '';
-    if (hasFocus) focus(); // the button that had it is gone
+    if (hasFocus) focus(); // the button that had the focus is gone
   };
   const focus = () => {
     if (matchMedia('(pointer: fine)').matches) input.focus(); // elsewhere it would open the keyboard over the page

@@ -1,4 +1,4 @@
-/** @file What was said: turns, and the messages they make for the model. Pure; knows no DOM. */
+/** @file What was said: turns, and the messages that they make for the model. Pure; knows no DOM. */
 import type { ChatMessage, ChatResult } from '../../src/index.ts';
 
 export interface Turn {
@@ -9,7 +9,7 @@ export interface Turn {
 
 /**
  * The messages that ask for an answer to `turn`. A turn that was stopped before any answer text, or failed, is left out:
- * templates want questions and answers in turn, and an empty answer would teach the model to say nothing.
+ * templates want questions and answers to alternate, and an empty answer would teach the model to say nothing.
  */
 export function messagesFor(turns: readonly Turn[], turn: Turn, systemPrompt: string): ChatMessage[] {
   const messages: ChatMessage[] = systemPrompt === '' ? [] : [{ role: 'system', content: systemPrompt }];

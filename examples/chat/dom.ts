@@ -1,6 +1,6 @@
-/** @file Two shorthands for the DOM: find what index.html promises, and make an element. */
+/** @file Two shorthands for the DOM: find an element of index.html, and make an element. */
 
-/** The element with this id. Throws when index.html lacks it or it is another kind of element. */
+/** The element with this id. Throws if index.html does not have it, or if it is another kind of element. */
 export function byId<T extends Element>(id: string, kind: new () => T): T {
   const element = document.getElementById(id);
   if (element instanceof kind) return element;

@@ -19,7 +19,7 @@ export function showFigures(list: HTMLElement, info: ModelInfo, result: ChatResu
   );
 }
 
-/** How well the guesses went, where there were any. */
+/** How many guesses were right, if there were any. */
 function speculationFigures({ usage, timings }: ChatResult): HTMLElement[] {
   const { draftTokens, acceptedTokens } = usage;
   if (draftTokens === 0) return [];

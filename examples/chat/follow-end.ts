@@ -1,6 +1,6 @@
-/** @file Keeps the newest line in view while the reader is at the end, and never pulls him there when he is not. */
+/** @file Keeps the newest line in view while the reader is at the end, and never scrolls when the reader is elsewhere. */
 
-/** Nearer to the end than this counts as being there, in CSS pixels. */
+/** Closer to the end than this counts as being there, in CSS pixels. */
 const NEAR = 48;
 
 /**

@@ -93,7 +93,7 @@ const host = createModelHost(options, {
     showPrompts(checkpoint.name.startsWith('tiny-'), composer.write); // this project's own test models
     status.textContent = `${checkpoint.name} is ready`;
     if (chat.numTurns > 0) chat.note(`From here on: ${checkpoint.name}`);
-    // Where the focus lies after opening the page, or closing the sheet; elsewhere the reader is busy.
+    // Where the focus is after opening the page or closing the sheet; anywhere else the reader is busy.
     if ([document.body, modelButton].includes(document.activeElement as HTMLElement)) composer.focus();
   },
   onFailed(error, checkpoint, released) {
@@ -115,7 +115,7 @@ const host = createModelHost(options, {
   },
 });
 
-/** A mistyped flag is told, and the page works without flags. */
+/** A mistyped flag is reported, and the page works without flags. */
 function readDebugFlags(): { flags: DebugFlags; error?: unknown } {
   try {
     return { flags: parseDebugFlags(new URLSearchParams(location.search)) };
@@ -141,7 +141,7 @@ function show(card: HTMLElement): void {
   notices.replaceChildren(card);
 }
 
-/** Shows which model there is, or that there is none. */
+/** Shows which model is loaded, or that none is. */
 function showModel(): void {
   const loaded = host.current;
   modelName.textContent = loaded?.checkpoint.name ?? 'No model';

@@ -1,6 +1,6 @@
 /**
- * @file Markdown of a model to DOM, all at once or as it streams. What a model writes is untrusted: raw HTML is shown as
- * text, links go to http, https or mailto only, images become links, and what is left passes a sanitiser.
+ * @file A model's markdown to DOM, all at once or as it streams. What a model writes is untrusted: raw HTML is shown as
+ * text, links go only to http, https or mailto, images become links, and the result passes a sanitiser.
  */
 import DOMPurify, { type Config } from 'dompurify';
 import { Marked, type Token } from 'marked';
@@ -23,22 +23,22 @@ const SANITISE = {
   ],
   ALLOWED_ATTR: ['href', 'class', 'start', 'align'],
   ALLOWED_URI_REGEXP: /^(?:https?|mailto):/i,
-  ADD_URI_SAFE_ATTR: ['start', 'align'], // else these, too, would have to look like addresses
+  ADD_URI_SAFE_ATTR: ['start', 'align'], // otherwise these would have to look like addresses too
   ALLOW_DATA_ATTR: false,
   ALLOW_ARIA_ATTR: false,
 } satisfies Config;
 
 /** Writes one answer into `container` as its text arrives. */
 export interface MarkdownStream {
-  /** Costs as much as the last block of the answer is long, however long the answer. */
+  /** The cost depends on the length of the last block, not of the whole answer. */
   append(text: string): void;
-  /** No more text will come. */
+  /** Ends the text. */
   finish(): void;
 }
 
 export function streamMarkdown(container: HTMLElement): MarkdownStream {
   let all = '';
-  let open = ''; // text of the last block, which more text may still change
+  let open = ''; // the text of the last block, which more text may still change
   let openNodes: ChildNode[] = [];
 
   function showOpen(tokens: Token[]): void {
@@ -63,7 +63,7 @@ export function streamMarkdown(container: HTMLElement): MarkdownStream {
       showOpen(tokens.slice(settled.length));
     },
     finish() {
-      // A definition may stand below the text that refers to it; blocks were parsed before it was known.
+      // A definition may come after the text that refers to it, when earlier blocks are parsed already.
       if (/^ {0,3}\[[^\]]+\]:/m.test(all)) container.replaceChildren(render(marked.lexer(all)));
     },
   };
@@ -81,7 +81,7 @@ function render(tokens: Token[]): DocumentFragment {
   const fragment = DOMPurify.sanitize(marked.parser(tokens), { ...SANITISE, RETURN_DOM_FRAGMENT: true });
   for (const link of fragment.querySelectorAll('a[href]')) {
     const href = link.getAttribute('href') ?? '';
-    link.setAttribute('title', href); // the text of a link may claim another address
+    link.setAttribute('title', href); // the text of a link may show another address
     link.setAttribute('target', '_blank');
     link.setAttribute('rel', 'noopener noreferrer nofollow');
   }
@@ -117,7 +117,7 @@ function updateCode(node: ChildNode | undefined, token: Token | undefined): bool
   return true;
 }
 
-/** Makes `text` the text of an element by changing no more than its end, where that is enough. */
+/** Sets the text of an element, by changing only its end where that is enough. */
 function replaceTail(element: Element, text: string): void {
   const node = element.firstChild;
   if (node instanceof Text && text.startsWith(node.data.trimEnd())) {

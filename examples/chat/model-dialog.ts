@@ -1,17 +1,17 @@
-/** @file The sheet about the model: ways to load another checkpoint, and how it should lie on the GPU and decode. */
+/** @file The sheet about the model: ways to load another checkpoint, and how it is stored on the GPU and decodes. */
 import type { LoadOptions } from '../../src/index.ts';
 import { embedded, fromAddress, fromFiles, pickFolder } from './checkpoints.ts';
 import { byId, make } from './dom.ts';
 import type { Checkpoint } from './model-host.ts';
 
 export interface ModelDialog {
-  /** What the reader wants of the next model that is loaded. */
+  /** The reader's choices for the next model that is loaded. */
   readonly options: Pick<LoadOptions, 'hub' | 'speculate' | 'weights'>;
 }
 
 export interface ModelDialogEvents {
   onCheckpoint(checkpoint: Checkpoint): void;
-  /** The reader wants the present model with other weights or another way to decode. */
+  /** The reader wants the current model with other weights or another way to decode. */
   onOptions(): void;
   onError(error: unknown): void;
 }
@@ -63,7 +63,7 @@ export function setUpModelDialog({ onCheckpoint, onOptions, onError }: ModelDial
   });
   files.addEventListener('change', () => {
     choose(files.files ? fromFiles(files.files) : undefined);
-    files.value = ''; // choosing the same folder again is a change again
+    files.value = ''; // so that choosing the same folder again is a change
   });
   return {
     get options() {

@@ -1,9 +1,9 @@
 /**
  * @file Which model the page talks to: loads checkpoints one at a time, cancels, replaces and releases them. Knows no DOM.
  *
- * While another checkpoint loads, the present model stays usable if it is small; a large one is released before the GPU is asked
- * for the memory of the next one, because few GPUs hold two. So a URL that leads nowhere, an unsupported config or a model beyond
- * the GPU's limits never costs the model one has.
+ * While another checkpoint loads, the current model stays usable if it is small; a large one is released before the GPU is asked
+ * for the memory of the next one, because few GPUs hold two. So a wrong URL, an unsupported config or a model beyond the GPU's
+ * limits never costs the reader the current model.
  */
 import {
   type Fit,
@@ -15,13 +15,13 @@ import {
   type ModelInfo,
 } from '../../src/index.ts';
 
-/** What `loadModel` takes, with a name for people. */
+/** What `loadModel` takes, with a name to show. */
 export interface Checkpoint {
   name: string;
   source: Parameters<typeof loadModel>[0];
-  /** Goes through the store: it comes from afar. */
+  /** It is downloaded, so it goes through the store. */
   isKept?: boolean;
-  /** How to load it, where the reader took what was offered in place of what did not fit. */
+  /** How to load it, if the reader took what was offered because the model did not fit. */
   choice?: FitChoice;
 }
 
@@ -33,21 +33,21 @@ export interface LoadedModel {
 export interface HostEvents {
   onLoading(checkpoint: Checkpoint): void;
   onProgress(progress: LoadProgress): void;
-  /** What the model needs is known; when it does not fit, `onFailed` follows. */
+  /** What the model needs is known; if it does not fit, `onFailed` follows. */
   onFit(fit: Fit): void;
   /** Called before the model it replaces is released. */
   onReady(loaded: LoadedModel): void;
   /** `released` is the checkpoint that had to make room, if one did. */
   onFailed(error: unknown, checkpoint: Checkpoint, released: Checkpoint | undefined): void;
   onCancelled(released: Checkpoint | undefined): void;
-  /** The present model cannot be used any more. */
+  /** The current model cannot be used any more. */
   onGone(): void;
   onLost(error: Error, checkpoint: Checkpoint): void;
 }
 
 export interface ModelHost {
   readonly current: LoadedModel | undefined;
-  /** Never rejects; what happens is told through the events. */
+  /** Never rejects; the events say what happens. */
   load(checkpoint: Checkpoint): Promise<void>;
   cancel(): void;
 }
@@ -122,7 +122,7 @@ export function createModelHost(
             events.onProgress(progress);
           },
         });
-        if (attempt !== mine) return model.dispose(); // cancelled in the last moment
+        if (attempt !== mine) return model.dispose(); // cancelled at the last moment
         attempt = undefined;
         accept({ checkpoint, model });
       } catch (error) {

@@ -1,4 +1,4 @@
-/** @file Errors in kind words: what happened as a title, the library's own message with what to do next, and buttons. */
+/** @file Errors in friendly words: what happened as a title, the library's own message with what to do next, and buttons. */
 import { make } from './dom.ts';
 
 const TITLES: Readonly<Record<string, string>> = {
@@ -25,7 +25,7 @@ export interface NoticeAction {
   run: () => void;
 }
 
-/** A card that tells an error. Every action takes the card away before it runs. */
+/** A card that shows an error. Every action removes the card before it runs. */
 export function errorCard(error: unknown, actions: readonly NoticeAction[]): HTMLElement {
   const { name, message } = error instanceof Error ? error : { name: '', message: String(error) };
   return noticeCard(TITLES[name] ?? 'Something went wrong', message, actions);

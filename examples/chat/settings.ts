@@ -1,4 +1,4 @@
-/** @file The settings sheet: system prompt and sampling, with the checkpoint's own values as what an empty field means. */
+/** @file The settings sheet: system prompt and sampling. An empty field means the checkpoint's own value. */
 import type { ChatOptions, SamplingDefaults } from '../../src/index.ts';
 import { byId, make } from './dom.ts';
 

@@ -1,11 +1,11 @@
-/** @file The panel with what a model thinks before it answers: open while it streams, folded away after, with its duration. */
+/** @file The panel with what a model thinks before it answers: open while it streams, then folded, with its duration. */
 import { make } from './dom.ts';
 import { formatDuration } from './format.ts';
 
 export interface ThinkingPanel {
   readonly element: HTMLDetailsElement;
   append(text: string): void;
-  /** Shows the duration and folds the panel, unless the reader has opened or closed it himself. */
+  /** Shows the duration and folds the panel, unless the reader has opened or closed it. */
   finish(): void;
 }
 

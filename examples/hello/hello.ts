@@ -1,4 +1,4 @@
-/** @file The smallest use of the library: loads the model that lies beside this page and streams one answer. */
+/** @file The smallest use of the library: loads the model beside this page and streams one answer. */
 import { loadModel } from '../../src/index.ts';
 
 const output = document.querySelector('output')!;

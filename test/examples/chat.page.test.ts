@@ -8,8 +8,8 @@ import { setTimeout } from 'node:timers/promises';
 import type { Locator, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { type OpenPage, type PageTest, startPageTest } from '../page.ts';
-import { type FileServer, serve } from '../weights/file-server.ts';
-import { serveHub } from '../weights/hub-server.ts';
+import { type FileServer, serve } from '../sources/file-server.ts';
+import { serveHub } from '../sources/hub-server.ts';
 
 const MODEL_FOLDER = join(import.meta.dirname, '../../examples/models/tiny-qwen3');
 /** Software adapters compile and compute slowly, and other tests run beside. */
@@ -359,7 +359,7 @@ describe('when the GPU is not what one hopes', () => {
     await page.goto(pages.url);
     await notice(page).waitFor();
     expect(await notice(page).textContent()).toMatch(
-      /too small.*in any format: it needs 73\.\d MiB .* there are 6[89]\.\d MiB/,
+      /too small.*in any format: it needs 74\.\d MiB .* there are 6[89]\.\d MiB/,
     );
     await screenshot('chat-too-large');
     await notice(page)
