@@ -124,6 +124,7 @@ export async function uploadWeights(
       }
       await writer.flush();
       conversionErrors = await writer.conversionErrors();
+      signal?.throwIfAborted();
     } finally {
       writer.dispose();
     }
