@@ -60,7 +60,7 @@ it(`${NUM_REQUESTS} requests at once, over fetch and over a server, have the ans
     const together = await Promise.all(requests.map((body) => answerOf(local, 'http://localhost/v1', body)));
     expect(together, `seed ${seed}`).toEqual(alone);
     const grown = live.bytes;
-    const server = await serve(engine, { port: 0 });
+    const server = await serve(engine, { port: 0, maxRequests: NUM_REQUESTS });
     try {
       const served = await Promise.all(requests.map((body) => answerOf(fetch, server.url, body)));
       expect(served, `seed ${seed}`).toEqual(alone);
