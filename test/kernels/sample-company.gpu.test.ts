@@ -2,17 +2,7 @@
 import { expect, test } from 'vitest';
 import { sampleRows } from '../reference/sample.ts';
 import { freshSeed, randomNormal, seededRandom } from './harness.ts';
-import { type Place, runSampler, runSamplers, type SampleInput, type SampleOutcome } from './sampler.ts';
-
-const OFF = {
-  temperature: 1,
-  topK: 0,
-  topP: 1,
-  minP: 0,
-  repetitionPenalty: 1,
-  presencePenalty: 0,
-  frequencyPenalty: 0,
-};
+import { OFF, type Place, runSampler, runSamplers, type SampleInput, type SampleOutcome } from './sampler.ts';
 
 const RULES = [
   {},

@@ -8,17 +8,8 @@ import {
   uniformAt,
 } from '../reference/sample.ts';
 import { freshSeed, randomNormal, seededRandom } from './harness.ts';
-import { probabilities, runSampler, type SampleInput, type SampleOutcome } from './sampler.ts';
+import { OFF, probabilities, runSampler, type SampleInput, type SampleOutcome } from './sampler.ts';
 
-const OFF: SampleRules = {
-  temperature: 1,
-  topK: 0,
-  topP: 1,
-  minP: 0,
-  repetitionPenalty: 1,
-  presencePenalty: 0,
-  frequencyPenalty: 0,
-};
 /** How close to its threshold a mass may be before f32 weights decide either way, as a share of the whole. */
 const SLACK = 1e-6;
 

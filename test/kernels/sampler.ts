@@ -14,9 +14,21 @@ import type { KernelTable } from '../../src/gpu/kernel.ts';
 import { baseOf, createGraph, createTensor, type Tensor } from '../../src/graph/graph.ts';
 import { type SamplePickOp, type SampleScaleOp, sample, sampleDraft } from '../../src/graph/ops/sample.ts';
 import { buildSources, chooseVariant } from '../../src/runtime/program/program.ts';
+import type { SampleRules } from '../reference/sample.ts';
 import { type Batch, countsOf, drawPool, layoutOf, type SequenceRows, tableOf } from './batch.ts';
 import { testDevice } from './harness.ts';
 import { type Data, poisoned, readRows, writeRows } from './images.ts';
+
+/** Rules that change nothing. */
+export const OFF: SampleRules = {
+  temperature: 1,
+  topK: 0,
+  topP: 1,
+  minP: 0,
+  repetitionPenalty: 1,
+  presencePenalty: 0,
+  frequencyPenalty: 0,
+};
 
 const RESULT_BYTES = 4 * NUM_RESULT_WORDS;
 
