@@ -129,6 +129,25 @@ export async function allocate<T>(device: GPUDevice, what: string, make: () => T
   return made;
 }
 
+/** A storage buffer, or nothing: one that the device refuses is given back. @throws DeviceLimitError */
+export async function allocateStorage(
+  pool: BufferPool,
+  label: string,
+  bytes: number,
+  what: string,
+): Promise<GPUBuffer> {
+  let made: GPUBuffer | undefined;
+  try {
+    return await allocate(pool.device, what, () => {
+      made = pool.storage(label, bytes);
+      return made;
+    });
+  } catch (error) {
+    if (made) pool.destroy(made);
+    throw error;
+  }
+}
+
 /** Pieces that `probeMemory` asks for: few for a large model, and small enough to find out well where memory ends. */
 const PROBE_BYTES = 256 << 20;
 const LEAST_PROBE_BYTES = 1 << 20;

@@ -9,7 +9,15 @@
 import { BLOCK_LENGTH } from '../../graph/batch.ts';
 
 /** Blocks of a window that a sequence holds beside those of its positions: one more that they may touch, and one to go back to. */
-export const WINDOW_SLACK = 2;
+const WINDOW_SLACK = 2;
+
+/** Blocks of a window that a sequence holds at most, while `rows` of its positions are computed. */
+export const windowBlocks = (window: number, rows: number): number =>
+  Math.ceil((window + rows) / BLOCK_LENGTH) + WINDOW_SLACK;
+
+/** The first position that the row at `position` sees. */
+const seenFrom = (window: number | undefined, position: number): number =>
+  window === undefined ? 0 : Math.max(0, position - window + 1);
 
 /** What wrote a position: the program for chunks of prompts, or those for few rows. Their rounding differs. */
 export type Written = 'c' | 'r';
@@ -146,9 +154,7 @@ export class KvPool {
   blocksFor(group: number, positions: number, rows: number): number {
     const { window } = this.#groups[group]!;
     const all = Math.ceil(positions / BLOCK_LENGTH);
-    return window === undefined
-      ? all
-      : Math.min(all, Math.ceil((window + rows) / BLOCK_LENGTH) + WINDOW_SLACK);
+    return window === undefined ? all : Math.min(all, windowBlocks(window, rows));
   }
 
   /** Blocks of a group that can be had: free ones, idle ones, and those that may yet be made. */
@@ -165,7 +171,7 @@ export class KvPool {
   /** Blocks of a group that taking this up gives, without the one that is copied. */
   takenOf({ length, nodes }: Found, group: number): number {
     const { window } = this.#groups[group]!;
-    const from = window === undefined ? 0 : Math.max(0, length - window + 1);
+    const from = seenFrom(window, length);
     return nodes.filter((_, i) => (i + 1) * BLOCK_LENGTH > from).length;
   }
 
@@ -204,7 +210,7 @@ export class KvPool {
   #usable(nodes: Node[], partial: { node: Node; length: number } | undefined): Found {
     const has = (length: number): boolean =>
       this.#groups.every(({ window }, g) => {
-        const from = window === undefined ? 0 : Math.max(0, length - window + 1);
+        const from = seenFrom(window, length);
         const chain = [...nodes, ...(partial ? [partial.node] : [])];
         for (let i = Math.floor(from / BLOCK_LENGTH); i * BLOCK_LENGTH < length; i++) {
           if (chain[i]!.blocks[g] === undefined) return false;
@@ -227,7 +233,7 @@ export class KvPool {
   take(table: BlockTable, { length, nodes, partial }: Found): BlockCopy[] | undefined {
     const copies: BlockCopy[] = [];
     this.#groups.forEach((group, g) => {
-      const from = group.window === undefined ? 0 : Math.max(0, length - group.window + 1);
+      const from = seenFrom(group.window, length);
       nodes.forEach((node, i) => {
         const isNeeded = (i + 1) * BLOCK_LENGTH > from;
         table.blocks[g]!.push(isNeeded ? this.#use(group, node.blocks[g]!) : undefined);
@@ -324,7 +330,7 @@ export class KvPool {
     const isKnown = table.nodes.length * BLOCK_LENGTH > length;
     const wanted = isKnown ? Math.floor(length / BLOCK_LENGTH) * BLOCK_LENGTH : length;
     const isThere = this.#groups.every(({ window }, g) => {
-      const from = window === undefined ? 0 : Math.max(0, wanted - window + 1);
+      const from = seenFrom(window, wanted);
       return wanted === 0 || table.blocks[g]![Math.floor(from / BLOCK_LENGTH)] !== undefined;
     });
     const kept = isThere ? wanted : 0;

@@ -11,7 +11,7 @@ import {
   unpackResult,
 } from '../../../kernels/sample/layout.ts';
 import { InvalidInputError, NumericalError } from '../../errors.ts';
-import { allocate, bufferSize, createReadbackRing, type ReadbackRing } from '../../gpu/buffers.ts';
+import { allocateStorage, bufferSize, createReadbackRing, type ReadbackRing } from '../../gpu/buffers.ts';
 import type { GpuContext } from '../../gpu/device.ts';
 import { BLOCK_LENGTH } from '../../graph/batch.ts';
 import type { SessionRole } from '../../graph/graph.ts';
@@ -30,7 +30,7 @@ import {
 import { bodyEnd } from '../program/program.ts';
 import { type Batch, BatchWriter, countsOf } from './batch.ts';
 import { MAX_DEPTH } from './depth.ts';
-import { type BlockCopy, WINDOW_SLACK } from './kv-pool.ts';
+import { type BlockCopy, windowBlocks } from './kv-pool.ts';
 import type { LogprobReader, TopOfRows } from './logprobs.ts';
 import type { Logprob } from './sequence.ts';
 
@@ -201,17 +201,7 @@ export class Runner {
     if (this.#copied) return;
     const caches = this.executor.sessionTensors((role) => role.kind === 'kv');
     const bytes = Math.max(...caches.map((t) => t.unitBytes));
-    const { device, buffers } = this.#gpu;
-    let made: GPUBuffer | undefined;
-    try {
-      this.#copied = await allocate(device, 'a copy of a block', () => {
-        made = buffers.storage('a block', bytes);
-        return made;
-      });
-    } catch (error) {
-      if (made) buffers.destroy(made);
-      throw error;
-    }
+    this.#copied = await allocateStorage(this.#gpu.buffers, 'a block', bytes, 'a copy of a block');
   }
 
   /** Copies blocks, in the order of what is submitted, once `prepareCopies` was done. */
@@ -387,9 +377,7 @@ export function blockLimits(
 ): number[] {
   const all = Math.ceil(cacheTokens / BLOCK_LENGTH) + 1;
   return windows.map((window) =>
-    window === undefined
-      ? all
-      : Math.min(all, maxSequences * (Math.ceil((window + prefillRows) / BLOCK_LENGTH) + WINDOW_SLACK)),
+    window === undefined ? all : Math.min(all, maxSequences * windowBlocks(window, prefillRows)),
   );
 }
 

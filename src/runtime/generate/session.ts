@@ -126,7 +126,6 @@ export async function createSession(
         ...counts,
         ...scheduler.counts,
         gpuPeakBytes: gpu.buffers.memory.peakBytes,
-        passes: counts.passes,
       };
     },
     get isBatchInvariant() {

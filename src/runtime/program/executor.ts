@@ -3,7 +3,7 @@
  * all programs, since only one runs at a time), session tensors by name, some of which grow. Runs passes; it must not know models,
  * sequences, text or sampling rules.
  */
-import { allocate, bufferSize } from '../../gpu/buffers.ts';
+import { allocate, allocateStorage, bufferSize } from '../../gpu/buffers.ts';
 import type { GpuContext } from '../../gpu/device.ts';
 import type { BatchCounts, KernelTable } from '../../gpu/kernel.ts';
 import { createProfiler, type ProfileRow } from '../../gpu/profile.ts';
@@ -219,14 +219,7 @@ export class Executor<Name extends string = string> {
     for (const session of this.#sessions.values()) {
       if (!which(session.role) || session.units >= units) continue;
       const bytes = units * session.unitBytes;
-      let refused: GPUBuffer | undefined;
-      const made = await allocate(device, `more of ${session.name}`, () => {
-        refused = buffers.storage(session.name, bytes);
-        return refused;
-      }).catch((error: unknown) => {
-        if (refused) buffers.destroy(refused);
-        throw error;
-      });
+      const made = await allocateStorage(buffers, session.name, bytes, `more of ${session.name}`);
       const encoder = device.createCommandEncoder();
       encoder.copyBufferToBuffer(session.buffer, 0, made, 0, session.buffer.size);
       device.queue.submit([encoder.finish()]);
