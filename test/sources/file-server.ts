@@ -23,7 +23,7 @@ export interface Behaviour {
   corruptAt?: (request: Request, length: number) => number | undefined;
   /** Whether Range is understood; true when not given. */
   ranges?: boolean;
-  /** Breaks the connection after this many bytes of the body. */
+  /** Breaks the connection after the headers and this many bytes of the body. */
   cutAfter?: (request: Request) => number | undefined;
   /** Falls silent after this many bytes of the body, and keeps the connection. */
   stallAfter?: (request: Request) => number | undefined;
@@ -106,6 +106,7 @@ export async function serve(files: Map<string, Uint8Array>, behaviour: Behaviour
     const stallAfter = behaviour.stallAfter?.(request) ?? body.length;
     const delay = behaviour.delay?.(request) ?? 0;
     const length = Math.min(cutAfter, stallAfter, body.length);
+    response.flushHeaders();
     for (let begin = 0; begin < length && !response.destroyed; begin += 16384) {
       const chunk = body.subarray(begin, Math.min(begin + 16384, length));
       if (delay > 0) await Promise.race([closed, setTimeout(delay)]);
