@@ -10,6 +10,7 @@ import { expertLinear } from './experts/expert-linear.ts';
 import { groupEntries } from './experts/group-entries.ts';
 import { route } from './experts/route.ts';
 import { appendKv } from './heads/append-kv.ts';
+import { mixHeads } from './heads/mix-heads.ts';
 import { prepareHeads } from './heads/prepare-heads.ts';
 import { rope } from './heads/rope.ts';
 import { headLinear } from './latent/head-linear.ts';
@@ -25,6 +26,7 @@ export const kernels: Required<Omit<KernelTable, 'topLogits'>> = {
   rmsNorm,
   linear,
   rope,
+  mixHeads,
   appendKv,
   prepareHeads,
   attend,

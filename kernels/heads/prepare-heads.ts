@@ -6,6 +6,7 @@ import { f32, type KernelVariant, vectorBinding, wgslFile } from '../../src/gpu/
 import { baseOf } from '../../src/graph/graph.ts';
 import type { Weight } from '../../src/graph/weight.ts';
 import { cachePlaces, cacheWriter } from '../cache/cache.ts';
+import { mixing } from './mix-heads.ts';
 import prepareHeadsText from './prepare-heads.wgsl?raw';
 import { rotation } from './rotate.ts';
 
@@ -28,6 +29,7 @@ export const prepareHeads: readonly KernelVariant<'prepareHeads'>[] = [
       const [, numHeads, kDim] = q.shape as [number, number, number];
       const [, numKvHeads, vDim] = v.shape as [number, number, number];
       const rotated = rotation(angles, op.attrs.pairing);
+      const mixed = op.attrs.mixes ? mixing(kDim) : undefined;
       const cache = cacheWriter(keys, values);
       const places = cachePlaces(batch, keys);
       const lanes = 2 ** Math.ceil(Math.log2(Math.max(kDim, vDim) / 4));
@@ -35,13 +37,19 @@ export const prepareHeads: readonly KernelVariant<'prepareHeads'>[] = [
       const numGroups = Math.ceil(((numHeads + 2 * numKvHeads) * lanes) / threads);
       return {
         body,
-        parts: [rotated.part, ...places.parts, cache.part],
-        flags: { ...rotated.flags, ...cache.flags, norm: qNorm !== undefined && kNorm !== undefined },
+        parts: [rotated.part, ...places.parts, cache.part, ...(mixed ? [mixed.part] : [])],
+        flags: {
+          ...rotated.flags,
+          ...cache.flags,
+          norm: qNorm !== undefined && kNorm !== undefined,
+          mixes: mixed !== undefined,
+        },
         aliases: cache.aliases,
         consts: {
           ...rotated.consts,
           ...places.consts,
           ...cache.consts,
+          ...mixed?.consts,
           threads,
           lanes,
           num_heads: numHeads,

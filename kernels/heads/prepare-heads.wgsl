@@ -1,11 +1,11 @@
 // For every head of a row of q, k and v, in one dispatch:
 //   out[r, h] = rope(norm(q[r, h])),  keys[place of r, g] = rope(norm(k[r, g])),  values[place of r, g] = v[r, g]
-//   norm(x) = x / sqrt(mean(x^2) + eps) * weight
+//   norm(x) = x / sqrt(mean(x^2) + eps) * weight; with flag mixes, what was rotated is mixed as in mix.wgsl
 // Layout: q, k, v are views of the rows of `qkv`. Heads are counted q first, then k, then v; `lanes` lanes share a head,
 // one unit each (rotate.wgsl). Strides and offsets in vec2; caches as in cache-write.wgsl.
 // Expects: threads, lanes, num_heads, num_kv_heads, k_units, v_units (units per head), k_dim, eps, q_offset, k_offset,
-// v_offset, qkv_stride, out_offset, out_stride; flag norm; parts rows.wgsl, place.wgsl, cache-write.wgsl;
-// qkv, keys, values, out, and with norm q_norm, k_norm.
+// v_offset, qkv_stride, out_offset, out_stride; flags norm and mixes; parts rows.wgsl, place.wgsl, cache-write.wgsl, with mixes
+// mix.wgsl; qkv, keys, values, out, and with norm q_norm, k_norm.
 
 #if norm
 var<workgroup> squares: array<f32, threads>;
@@ -72,6 +72,27 @@ fn normed(head: Head, x: Unit, lane: u32) -> Unit {
 }
 #endif
 
+#if mixes
+// By all lanes together.
+fn mixed_unit(head: Head, x: Unit, lane: u32) -> Unit {
+  let begin = 4u * (lane - head.unit);
+  let a = begin + 2u * places_of(head).x;
+  let b = begin + 2u * places_of(head).y;
+  let is_mixed = head.is_query || head.is_key;
+  if (is_mixed) {
+    mixed[a] = mix_scale * x.a.x;
+    mixed[a + 1u] = mix_scale * x.a.y;
+    mixed[b] = mix_scale * x.b.x;
+    mixed[b + 1u] = mix_scale * x.b.y;
+  }
+  mix_heads(begin, head.unit, is_mixed);
+  if (!is_mixed) {
+    return x;
+  }
+  return Unit(vec2<f32>(mixed[a], mixed[a + 1u]), vec2<f32>(mixed[b], mixed[b + 1u]));
+}
+#endif
+
 #if cache_int8
 // By all lanes together: the values of a head come in order, and with their largest magnitude.
 fn store_unit(head: Head, x: Unit, place: u32, lane: u32) {
@@ -127,6 +148,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   if (head.is_query || head.is_key) {
     x = rotate(x, head.unit, row);
   }
+#if mixes
+  x = mixed_unit(head, x, lane);
+#endif
   if (head.is_query) {
     let places = places_of(head);
     let begin = out_offset + row * out_stride + head.index * 2u * k_units;

@@ -2,12 +2,12 @@
  * @file Peephole rules over the recorded ops that leave fewer dispatches and the same arithmetic. Tensors that the host wants
  * to read are never fused away.
  */
-import { baseOf, type Op } from './graph.ts';
-import { FEW_ROWS, type Rule } from './op-list.ts';
+import { baseOf, type Op, type Tensor } from './graph.ts';
+import { FEW_ROWS, type OpList, type Rule } from './op-list.ts';
 import type { AppendKvOp } from './ops/cache.ts';
 import type { AddOp, GateOp } from './ops/elementwise.ts';
 import type { CombineExpertsOp, ExpertLinearOp } from './ops/experts.ts';
-import type { RopeOp } from './ops/heads.ts';
+import type { MixHeadsOp, RopeOp } from './ops/heads.ts';
 import type { LinearOp } from './ops/linear.ts';
 import type { RmsNormOp } from './ops/norm.ts';
 
@@ -104,38 +104,51 @@ export const foldNorm: Rule<'rmsNorm'> = {
   },
 };
 
+/** Of a layer's q and k before attention: the norms, rotations and mixing, as far as they are there. */
+interface HeadSteps {
+  readonly norm: RmsNormOp | undefined;
+  readonly rope: RopeOp;
+  readonly mix: MixHeadsOp | undefined;
+}
+
+/** What made `end`, one step reading the other and nobody else doing so. */
+function stepsTo(end: Tensor, ops: OpList): HeadSteps | undefined {
+  const mix = ops.producedBy('mixHeads', end);
+  const rope = ops.producedBy('rope', mix?.inputs.x ?? end);
+  if (!rope || (mix && !ops.isOnlyFor(mix.inputs.x, mix))) return undefined;
+  const norm = ops.producedBy('rmsNorm', rope.inputs.x);
+  if (norm && !ops.isOnlyFor(rope.inputs.x, rope)) return undefined;
+  return { norm, rope, mix };
+}
+
 /** q and k norms, both rotations and the cache append -> one op. */
 export const prepareHeads: Rule<'appendKv'> = {
   name: 'norm, rope and append of heads',
   kind: 'appendKv',
   apply(op: AppendKvOp, ops) {
     const { k, v } = op.inputs;
-    const ropeK = ops.producedBy('rope', k);
-    const ropeQ = ops.graph.ops.find(
-      (o): o is RopeOp =>
-        o.kind === 'rope' && o !== ropeK && o.scope === op.scope && o.inputs.angles === ropeK?.inputs.angles,
+    const ofK = stepsTo(k, ops);
+    if (!ofK || !ops.isOnlyFor(k, op)) return;
+    const last = ofK.mix ?? ofK.rope;
+    const lastOfQ = ops.graph.ops.find(
+      (o): o is MixHeadsOp | RopeOp => o.kind === last.kind && o !== last && o.scope === op.scope,
     );
-    if (!ropeK || !ropeQ || ropeQ.attrs.pairing !== ropeK.attrs.pairing || !ops.isOnlyFor(k, op)) return;
-    const [normQ, normK] = [
-      ops.producedBy('rmsNorm', ropeQ.inputs.x),
-      ops.producedBy('rmsNorm', ropeK.inputs.x),
-    ];
+    const ofQ = lastOfQ && stepsTo(lastOfQ.outputs.out, ops);
+    if (!ofQ || ofQ.rope.inputs.angles !== ofK.rope.inputs.angles) return;
+    if (ofQ.rope.attrs.pairing !== ofK.rope.attrs.pairing) return;
+    const [normQ, normK] = [ofQ.norm, ofK.norm];
     if (!normQ !== !normK || normQ?.attrs.eps !== normK?.attrs.eps) return;
-    if (normQ && normK && !(ops.isOnlyFor(ropeQ.inputs.x, ropeQ) && ops.isOnlyFor(ropeK.inputs.x, ropeK)))
-      return;
-    const [q, kRaw] = [normQ?.inputs.x ?? ropeQ.inputs.x, normK?.inputs.x ?? ropeK.inputs.x];
+    const [q, kRaw] = [(normQ ?? ofQ.rope).inputs.x, (normK ?? ofK.rope).inputs.x];
     // Three bindings instead of one would not leave enough of the 8 that every device has.
     if (baseOf(q) !== baseOf(kRaw) || baseOf(q) !== baseOf(v)) return;
-    const old: Op[] = [normQ, normK, ropeQ, ropeK, op].filter(
-      (o): o is NonNullable<typeof o> => o !== undefined,
-    );
+    const old: Op[] = [...Object.values(ofQ), ...Object.values(ofK), op].filter((o) => o !== undefined);
     ops.replace(old, {
       kind: 'prepareHeads',
       scope: op.scope,
-      inputs: { q, k: kRaw, v, angles: ropeK.inputs.angles, batch: op.inputs.batch },
+      inputs: { q, k: kRaw, v, angles: ofK.rope.inputs.angles, batch: op.inputs.batch },
       weights: normQ && normK ? { qNorm: normQ.weights.norm, kNorm: normK.weights.norm } : {},
-      attrs: { eps: normQ?.attrs.eps ?? 0, pairing: ropeQ.attrs.pairing },
-      outputs: { out: ropeQ.outputs.out, ...op.outputs },
+      attrs: { eps: normQ?.attrs.eps ?? 0, pairing: ofK.rope.attrs.pairing, mixes: ofK.mix !== undefined },
+      outputs: { out: lastOfQ.outputs.out, ...op.outputs },
     });
   },
 };

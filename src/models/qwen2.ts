@@ -1,9 +1,8 @@
 /** @file Qwen2 and Qwen2.5, dense: a pre-norm GQA decoder with biases on q, k and v. */
-import { InvalidInputError } from '../errors.ts';
 import type { Tensor } from '../graph/graph.ts';
 import { attend } from '../graph/ops/attention.ts';
 import { appendKv, kvCache } from '../graph/ops/cache.ts';
-import { rope, splitHeads } from '../graph/ops/heads.ts';
+import { mixHeads, rope, splitHeads } from '../graph/ops/heads.ts';
 import { linear } from '../graph/ops/linear.ts';
 import type { Weights } from '../graph/weight.ts';
 import { type DecoderConfig, decoder, decoderConfig, gatedMlp, preNormLayer, projectQkv } from './layers.ts';
@@ -38,15 +37,12 @@ export function qwen2Attention(
     Tensor,
     Tensor,
   ];
-  if (into.kvFormat === 'int8' && cfg.attentionBias) {
-    // Biases of k make a few channels much larger than the others, which share their scale.
-    throw new InvalidInputError(
-      `kvFormat is int8, which loses too much of this model's keys: they have a bias and no norm. Load it with kvFormat: 'f16'.`,
-    );
-  }
   const window = cfg.layerWindows[layer];
   const cache = kvCache(x.graph, layer, { kvHeads, headDim, format: into.kvFormat, window });
-  const qr = rope(q, into.angles);
-  const attended = attend(qr, appendKv(cache, rope(k, into.angles), v), headDim ** -0.5);
+  // A bias of k makes a few values of a head much larger than the others, which share their scale.
+  const mix = into.kvFormat === 'int8' && cfg.attentionBias ? mixHeads : (heads: Tensor) => heads;
+  const qr = mix(rope(q, into.angles));
+  const kr = mix(rope(k, into.angles));
+  const attended = attend(qr, appendKv(cache, kr, v), headDim ** -0.5);
   return linear(attended, w.matrix(['o_proj'], [cfg.hiddenSize], heads * headDim));
 }

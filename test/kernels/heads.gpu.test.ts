@@ -1,6 +1,7 @@
-/** @file rope, appendKv and prepareHeads against their f64 twins, in every tier. */
+/** @file rope, mixHeads, appendKv and prepareHeads against their f64 twins, in every tier. */
 import { describe, expect, test } from 'vitest';
 import { appendKv } from '../../kernels/heads/append-kv.ts';
+import { mixHeads } from '../../kernels/heads/mix-heads.ts';
 import { prepareHeads } from '../../kernels/heads/prepare-heads.ts';
 import { rope } from '../../kernels/heads/rope.ts';
 import {
@@ -12,10 +13,16 @@ import {
   type Tensor,
 } from '../../src/graph/graph.ts';
 import { type KvFormat, kvCache, appendKv as recordAppendKv } from '../../src/graph/ops/cache.ts';
-import { type RopePairing, rope as recordRope, splitHeads } from '../../src/graph/ops/heads.ts';
+import {
+  type RopePairing,
+  mixHeads as recordMixHeads,
+  rope as recordRope,
+  splitHeads,
+} from '../../src/graph/ops/heads.ts';
 import { readRope, ropeAngles } from '../../src/graph/rope.ts';
 import { Weights } from '../../src/graph/weight.ts';
 import { throughInt8 } from '../reference/kv-cache.ts';
+import { mixHeads as mixHeadsTwin } from '../reference/mix-heads.ts';
 import { prepareHeads as prepareHeadsTwin } from '../reference/prepare-heads.ts';
 import { rope as ropeTwin } from '../reference/rope.ts';
 import { f16Bits, f16Value, freshSeed, randomNormal, runVariants, seededRandom } from './harness.ts';
@@ -43,6 +50,17 @@ const batches = [
   { recorded: 1, rows: 1, position: 131 },
   { recorded: 13, rows: 9, position: 60 },
 ];
+
+interface HeadCase {
+  recorded: number;
+  rows: number;
+  position: number;
+  dtype: KvFormat;
+  norms: boolean;
+  mixes?: boolean;
+}
+
+const isPowerOfTwo = (n: number): boolean => (n & (n - 1)) === 0;
 
 const anglesOf = (rotated: number, position: number, rows: number): Float32Array =>
   ropeAngles(readRope({ rope_theta: 1e4 }, rotated, 'test'), position, rows, position + rows);
@@ -109,23 +127,46 @@ describe.each(shapes)('$heads and $kvHeads heads of $headDim, $rotated $pairing'
     }
   });
 
-  test.each([
+  test.each(isPowerOfTwo(headDim) ? batches : [])('$rows of $recorded rows of heads are mixed', async (c) => {
+    const seed = freshSeed();
+    const x = randomNormal(seededRandom(seed), c.rows * heads * headDim);
+    const outcomes = await runVariants(mixHeads, {
+      record(graph) {
+        const wide = createTensor(graph, [c.recorded, (heads + 1) * headDim]);
+        const [, view] = splitHeads(wide, [1, heads], headDim);
+        recordMixHeads(view!);
+      },
+      data: { x },
+      batch: c,
+    });
+    for (const { label, outputs } of outcomes) {
+      expectHeads(outputs.out!, mixHeadsTwin(x, headDim), headDim, 0, F32, `${label} seed ${seed}`);
+    }
+  });
+
+  test.each<HeadCase>([
     { ...batches[0]!, dtype: 'f16', norms: true },
     { ...batches[1]!, dtype: 'f16', norms: true },
     { ...batches[1]!, dtype: 'f32', norms: false },
-    // Of heads that are no multiple of 16 there are no caches in int8.
+    // Of heads that are no multiple of 16 there are no caches in int8, and only a power of two is mixed.
     ...(headDim % 16 === 0 ? [{ ...batches[1]!, dtype: 'int8' as const, norms: true }] : []),
-  ] as const)('heads are prepared: $rows of $recorded rows, $dtype cache, norms $norms', async (c) => {
+    ...(headDim % 16 === 0 && isPowerOfTwo(headDim)
+      ? [
+          { ...batches[0]!, dtype: 'int8' as const, norms: false, mixes: true },
+          { ...batches[1]!, dtype: 'f32' as const, norms: true, mixes: true },
+        ]
+      : []),
+  ])('heads are prepared: $rows of $recorded rows, $dtype cache, norms $norms, mixes $mixes', async (c) => {
     const seed = freshSeed();
     const random = seededRandom(seed);
-    const { rows, recorded, position, dtype } = c;
+    const { rows, position, dtype } = c;
     const q = randomNormal(random, rows * heads * headDim, 3);
     const k = randomNormal(random, rows * kvHeads * headDim, 3);
     const v = randomNormal(random, rows * kvHeads * headDim, 3);
     const angles = anglesOf(rotated, position, rows);
     const [qNorm, kNorm] = [randomNormal(random, headDim), randomNormal(random, headDim)];
     const outcomes = await runVariants(prepareHeads, {
-      record: (graph) => recordPrepareHeads(graph, shape, recorded, dtype, c.norms),
+      record: (graph) => recordPrepareHeads(graph, shape, c),
       data: { q, k, v, angles },
       weights: { qNorm, kNorm },
       batch: { rows, position },
@@ -134,8 +175,9 @@ describe.each(shapes)('$heads and $kvHeads heads of $headDim, $rotated $pairing'
     const eps = 1e-6;
     const head = { rows, headDim, half };
     const norm = (weight: Float32Array) => (c.norms ? { weight, eps } : undefined);
-    const qTwin = prepareHeadsTwin(q, angles, { ...head, heads }, pairing, norm(qNorm));
-    const kTwin = prepareHeadsTwin(k, angles, { ...head, heads: kvHeads }, pairing, norm(kNorm));
+    const mix = (x: number[]): number[] => (c.mixes ? mixHeadsTwin(x, headDim) : x);
+    const qTwin = mix(prepareHeadsTwin(q, angles, { ...head, heads }, pairing, norm(qNorm)));
+    const kTwin = mix(prepareHeadsTwin(k, angles, { ...head, heads: kvHeads }, pairing, norm(kNorm)));
     const begin = position * kvHeads * headDim;
     for (const { label, outputs, caches } of outcomes) {
       const where = `${label} seed ${seed}`;
@@ -156,9 +198,7 @@ describe.each(shapes)('$heads and $kvHeads heads of $headDim, $rotated $pairing'
 function recordPrepareHeads(
   graph: Graph,
   { heads, kvHeads, headDim, pairing }: HeadShape,
-  rows: number,
-  format: KvFormat,
-  hasNorms: boolean,
+  { recorded: rows, dtype: format, norms: hasNorms, mixes = false }: HeadCase,
 ): void {
   const qkv = createTensor(graph, [rows, (heads + 2 * kvHeads) * headDim]);
   const [q, k, v] = splitHeads(qkv, [heads, kvHeads, kvHeads], headDim) as [Tensor, Tensor, Tensor];
@@ -171,7 +211,7 @@ function recordPrepareHeads(
     weights: hasNorms
       ? { qNorm: w.vector(['q_norm.weight'], [headDim]), kNorm: w.vector(['k_norm.weight'], [headDim]) }
       : {},
-    attrs: { eps: 1e-6, pairing },
+    attrs: { eps: 1e-6, pairing, mixes },
     outputs: { out: createTensor(graph, [rows, heads, headDim]), keys: cache.keys, values: cache.values },
   });
 }

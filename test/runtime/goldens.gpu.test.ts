@@ -1,9 +1,10 @@
 /**
  * Every golden fixture (numbers from independent implementations), in f32 and in half precision, in every feature tier of
- * the adapter, with and without fusion. One line per fixture is printed: errors of hidden states and logits, greedy tokens
+ * the adapter, with and without fusion, and with a KV cache in int8. One line per fixture is printed: errors of hidden states and logits, greedy tokens
  * that agree.
  */
 import { afterAll, describe, expect, inject, it } from 'vitest';
+import { InvalidInputError } from '../../src/errors.ts';
 import { openDevice } from '../../src/gpu/device.ts';
 import type { Inspected } from '../../src/runtime/generate/inspect.ts';
 import { openModel, type StartedModel, startModel } from '../../src/runtime/load/load.ts';
@@ -36,6 +37,23 @@ const HALF_PRECISION: Record<string, { maxAbs: number; rms: number }> = {
 };
 /** For fixtures without a row of their own: the strictest of all rows. */
 const STRICTEST_HALF = { maxAbs: 0.023, rms: 0.0045 };
+
+/**
+ * Relative rms error of logits with keys and values rounded to 1/127 of the largest of their head; a row for which a router chooses
+ * another expert differs by more. What wrong keys or values make of logits is as large as they are.
+ */
+const INT8_KV_RELATIVE_RMS = { dense: 0.05, experts: 0.2 };
+/** Heads, or latents, that are no multiple of 16 values. */
+const NO_INT8_KV = [
+  'deepseek-v3-fp8',
+  'deepseek-v3-noqlora',
+  'qwen2-moe',
+  'qwen2-swa',
+  'qwen3-ct-fp8',
+  'qwen3-fp8',
+];
+/** Of fixtures that a plain run tries with int8 caches: with mixed keys and without. */
+const PLAIN_INT8_KV = ['qwen2', 'qwen3-dense'];
 
 const NUM_GREEDY = 24;
 const GREEDY = {
@@ -91,6 +109,15 @@ const combinations: Combination[] = inTier.flatMap(({ precision, tier }) =>
   })),
 );
 
+const int8Combinations: Combination[] = [true, false].map((fuse) => ({
+  label: `f32 ${nameOf(inTier[0]!.tier)}${fuse ? '' : ' without fusion'}, KV int8`,
+  options: {
+    precision: 'f32',
+    kvFormat: 'int8',
+    debug: { ...inTier.find(({ precision }) => precision)!.tier, fuse },
+  },
+}));
+
 const lines: string[] = [];
 afterAll(() => {
   console.info(lines.join('\n'));
@@ -103,7 +130,17 @@ const fixtures = fixtureFolders('goldens')
 for (const [number, { name, source }] of fixtures.entries()) {
   describe(name, () => {
     const some = combinations.filter((_, i) => i % combinations.length === number % combinations.length);
-    for (const { label, options } of everyCase ? combinations : some) {
+    if (NO_INT8_KV.includes(name)) {
+      it('an int8 KV cache is refused in words', async () => {
+        const opening = start(source, 8, { kvFormat: 'int8' });
+        await expect(opening).rejects.toThrow(InvalidInputError);
+        await expect(opening).rejects.toThrow(/kvFormat is int8, .* found \d+.*kvFormat: 'f16'/);
+      });
+    }
+    const int8 = NO_INT8_KV.includes(name)
+      ? []
+      : int8Combinations.slice(0, everyCase ? 2 : Number(PLAIN_INT8_KV.includes(name)));
+    for (const { label, options } of [...(everyCase ? combinations : some), ...int8]) {
       it(`${label}: hidden states, logits and greedy tokens are those of the reference`, async () => {
         const golden = await readGolden(source);
         const lengths = [...golden.keys()]
@@ -126,7 +163,7 @@ for (const [number, { name, source }] of fixtures.entries()) {
             draft: NO_DIFFERENCE,
             routed: 0,
             rerouted: 0,
-            isStrict: options.precision === 'f32',
+            isStrict: options.precision === 'f32' && options.kvFormat !== 'int8',
           };
           for (const length of lengths) await compare(model, golden, `p${length}`, seen);
           lines.push(
@@ -137,6 +174,12 @@ for (const [number, { name, source }] of fixtures.entries()) {
                 ? ''
                 : `, draft logits ${seen.draft.maxAbs.toExponential(1)} (relative rms ${seen.draft.relativeRms.toExponential(1)})`),
           );
+          if (options.kvFormat === 'int8') {
+            expect(seen.logits.relativeRms).toBeLessThanOrEqual(
+              INT8_KV_RELATIVE_RMS[seen.routed > 0 ? 'experts' : 'dense'],
+            );
+            return;
+          }
           expect(seen.greedy).toBe(seen.wanted);
           if (options.precision === 'f32') {
             // No stored decision is closer than 1e-4, which is beyond these bounds.
