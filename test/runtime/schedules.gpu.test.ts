@@ -287,3 +287,25 @@ test('a request waits for no more than a chunk of each pass while others prefill
   await Promise.all(answers);
   expect(session.counts.chunks).toBeGreaterThanOrEqual(30);
 }, 120_000);
+
+test('a sequence has as many passes in flight beside one whose tokens are constrained as alone', async () => {
+  const session = await open({ speculate: undefined, maxDepth: 8 });
+  const free: Request = { ...requests[0]!, mask: undefined, stop: new Set(), maxTokens: 16 };
+  const constrained: Request = { ...free, ids: [40, 41, 42], mask: 3 };
+  const depthsOf = async (...asked: Request[]): Promise<number[]> => {
+    const before = session.counts.byDepth.slice();
+    await Promise.all(asked.map((one) => answerOf(session, one)));
+    return session.counts.byDepth.map((n, i) => n - (before[i] ?? 0));
+  };
+  // Until there is a program for both of them.
+  await vi.waitFor(async () => {
+    const before = session.counts.bySequences[2] ?? 0;
+    await depthsOf(free, constrained);
+    expect(session.counts.bySequences[2] ?? 0).toBeGreaterThan(before);
+  }, 60_000);
+  const alone = await depthsOf(free);
+  const beside = await depthsOf(free, constrained);
+  console.info(`rows by passes in flight: alone ${alone}, beside a constrained sequence ${beside}`);
+  // Only the first has none of its own before it; all others come while one or more are on their way.
+  for (const depths of [alone, beside]) expect(depths[0] ?? 0, `of ${depths}`).toBeLessThanOrEqual(1);
+}, 120_000);

@@ -39,6 +39,8 @@ interface Chosen {
 export interface SchedulerCounts {
   /** Passes by the number of sequences that they held. */
   bySequences: number[];
+  /** Rows of sequences that need not wait for their tokens, by the passes of theirs that were in flight. */
+  byDepth: number[];
   putBack: number;
   takenUp: number;
   chunks: number;
@@ -53,7 +55,7 @@ export class Scheduler {
   readonly #depth: ReturnType<typeof createDepthGauge>;
   readonly #chunks: ChunkLength;
   #isLooping = false;
-  readonly #counts = { bySequences: [] as number[], chunks: 0 };
+  readonly #counts = { bySequences: [] as number[], byDepth: [] as number[], chunks: 0 };
   #failure: Error | undefined;
 
   constructor(runner: Runner, pool: KvPool, options: SchedulerOptions) {
@@ -180,6 +182,7 @@ export class Scheduler {
       running.map(({ sequence }) => sequence.options.logprobs),
     );
     for (const { sequence } of running) {
+      if (!sequence.isStepwise) countOne(this.#counts.byDepth, sequence.inFlight);
       sequence.inFlight++;
       sequence.numSampled++;
     }
@@ -341,8 +344,7 @@ export class Scheduler {
 
   #enter(pass: Omit<Pass, 'submitted'>): void {
     this.#inFlight.push({ ...pass, submitted: performance.now() });
-    const held = pass.batch.length;
-    this.#counts.bySequences[held] = (this.#counts.bySequences[held] ?? 0) + 1;
+    countOne(this.#counts.bySequences, pass.batch.length);
   }
 
   // ---- What comes back
@@ -456,4 +458,8 @@ function endOfRun(written: readonly Written[], begin: number): number {
   let end = begin;
   while (end < written.length && written[end] === written[begin]) end++;
   return end;
+}
+
+function countOne(counts: number[], at: number): void {
+  counts[at] = (counts[at] ?? 0) + 1;
 }
