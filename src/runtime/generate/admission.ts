@@ -63,8 +63,10 @@ export class Admission {
       await this.#replaceResting(sequence);
       const slot = this.slots.indexOf(undefined);
       if (slot < 0) break;
-      if (sequence.phase !== 'waiting' || this.#hasMoreSoon(sequence)) continue;
-      if (!(await this.#hasRoom(sequence))) break;
+      if (sequence.phase !== 'waiting') continue;
+      const found = this.#find(sequence);
+      if (this.#hasMoreSoon(sequence, found)) continue;
+      if (!(await this.#hasRoom(sequence, found))) break;
       if (!(await this.#hasSlot(slot))) break;
       const copies = !this.#find(sequence).partial || (await this.#canCopy());
       // It may have been aborted meanwhile.
@@ -79,16 +81,19 @@ export class Admission {
   /** Where there is no slot or no room for somebody, sequences whose tokens nobody takes give theirs. */
   async #replaceResting(sequence: Sequence): Promise<void> {
     const resting = this.running.filter(({ rests }) => rests);
-    if (resting.length === 0 || (this.slots.includes(undefined) && this.#fits(sequence))) return;
+    if (
+      resting.length === 0 ||
+      (this.slots.includes(undefined) && this.#fits(sequence, this.#find(sequence)))
+    )
+      return;
     await this.#drain();
     for (const other of resting) if (other.rests && this.running.includes(other)) this.#putBack(other);
   }
 
   /** Another is computing more of the same prompt than there is now: it is better to wait. */
-  #hasMoreSoon(sequence: Sequence): boolean {
+  #hasMoreSoon(sequence: Sequence, found: Found): boolean {
     if (sequence.written.length > 0 || this.running.length === 0 || !this.#pool.isShared) return false;
     const salt = sequence.options.salt ?? '';
-    const found = this.#find(sequence).length;
     return this.running.some((other) => {
       if (other.phase !== 'prefilling' || other.table!.isPrivate) return false;
       if ((other.options.salt ?? '') !== salt) return false;
@@ -97,7 +102,7 @@ export class Admission {
         other.promptEnd,
         sequence.ids.length - 1,
       );
-      return common > found && common > other.computed;
+      return common > found.length && common > other.computed;
     });
   }
 
@@ -111,8 +116,7 @@ export class Admission {
   }
 
   /** Blocks of a group that a sequence needs to begin, beyond those that it takes up. */
-  #needed(sequence: Sequence, group: number): { needed: number; idle: number } {
-    const found = this.#find(sequence);
+  #needed(sequence: Sequence, found: Found, group: number): { needed: number; idle: number } {
     const length = Math.max(sequence.ids.length, sequence.written.length) + 1;
     const needed =
       this.#pool.blocksFor(group, length, this.#options.prefillRows) - this.#pool.takenOf(found, group);
@@ -120,10 +124,10 @@ export class Admission {
   }
 
   /** Whether there are, or can be, blocks for a sequence beside those who run; where nobody runs there always are. */
-  #fits(sequence: Sequence): boolean {
+  #fits(sequence: Sequence, found: Found): boolean {
     if (this.running.length === 0) return true;
     for (let group = 0; group < this.#options.groups; group++) {
-      const { needed, idle } = this.#needed(sequence, group);
+      const { needed, idle } = this.#needed(sequence, found, group);
       // What is taken up cannot be given away; and who begins should not have to be put back at once.
       if (this.#pool.available(group) - idle - this.#owed(group) - 1 < needed) return false;
     }
@@ -140,10 +144,10 @@ export class Admission {
     }, 0);
   }
 
-  async #hasRoom(sequence: Sequence): Promise<boolean> {
-    if (!this.#fits(sequence)) return false;
+  async #hasRoom(sequence: Sequence, found: Found): Promise<boolean> {
+    if (!this.#fits(sequence, found)) return false;
     for (let group = 0; group < this.#options.groups; group++) {
-      const { needed } = this.#needed(sequence, group);
+      const { needed } = this.#needed(sequence, found, group);
       // Blocks are made before idle ones are given away; where there can be no more, idle ones do.
       await this.#growTo(group, needed + this.#pool.usage[group]!.idle);
     }
@@ -213,7 +217,8 @@ export class Admission {
     sequence.phase = isComplete ? 'decoding' : 'prefilling';
     if (isNew) {
       sequence.tally.cachedTokens = found.length;
-      if (sequence.written.length === 0) sequence.written.push(...([...found.written] as Written[]));
+      if (sequence.written.length === 0)
+        for (const how of found.written) sequence.written.push(how as Written);
       sequence.promptBegin = sequence.written.length;
       const { speculate } = this.#options;
       // What a mask allows after a guess is known only when the guess is.

@@ -101,7 +101,7 @@ export class Sequence {
     this.ids = [...ids];
     this.numPrompt = ids.length;
     this.promptEnd = ids.length;
-    if (options.written) this.written.push(...([...options.written] as Written[]));
+    for (const how of options.written ?? '') this.written.push(how as Written);
   }
 
   /**

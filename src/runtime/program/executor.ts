@@ -64,7 +64,7 @@ export class Executor<Name extends string = string> {
   readonly #profiler: ReturnType<typeof createProfiler> | undefined;
   readonly #words: Uint32Array<ArrayBuffer>;
   #adding: Promise<void> = Promise.resolve();
-  #uniform!: GPUBuffer;
+  #uniform: GPUBuffer | undefined;
 
   private constructor(gpu: GpuContext, weights: PassWeights, table: KernelTable, options: ExecutorOptions) {
     this.#gpu = gpu;
@@ -86,7 +86,6 @@ export class Executor<Name extends string = string> {
   ): Promise<Executor<Name>> {
     const executor = new Executor<Name>(gpu, weights, table, options);
     try {
-      executor.#uniform = gpu.buffers.uniform('batch counts', COUNTS_BYTES);
       await executor.add(plans, options.signal);
       return executor;
     } catch (error) {
@@ -111,7 +110,7 @@ export class Executor<Name extends string = string> {
       every.map(async ([name, plan]) => {
         const order = slotOrder(plan);
         const resources = {
-          counts: this.#uniform,
+          counts: () => this.#uniform!,
           stepTensor: (tensor: Tensor) => this.#slots[order.indexOf(plan.slotOf.get(tensor)!)]!,
           sessionTensor: (tensor: Tensor) =>
             this.#options.borrow?.(tensor.name) ?? this.#sessions.get(tensor.name)!.buffer,
@@ -142,7 +141,9 @@ export class Executor<Name extends string = string> {
     const { buffers, device } = this.#gpu;
     const slots: { index: number; buffer: GPUBuffer }[] = [];
     const sessions: SessionBuffer[] = [];
+    let uniform: GPUBuffer | undefined;
     const make = (): void => {
+      if (!this.#uniform) uniform = buffers.uniform('batch counts', COUNTS_BYTES);
       for (const [index, bytes] of largestFirst(plans).entries()) {
         const known = this.#slots[index];
         if (known && known.size >= bufferSize(bytes)) continue;
@@ -160,11 +161,13 @@ export class Executor<Name extends string = string> {
     try {
       await allocate(device, 'the KV cache and activations', make);
     } catch (error) {
+      if (uniform) buffers.destroy(uniform);
       for (const { buffer } of slots) buffers.destroy(buffer);
       for (const { buffer, isBorrowed } of sessions) if (!isBorrowed) buffers.destroy(buffer);
       throw error;
     }
     return () => {
+      this.#uniform ??= uniform;
       const old: (GPUBuffer | undefined)[] = [];
       for (const { index, buffer } of slots) {
         old.push(this.#slots[index]);
@@ -266,7 +269,7 @@ export class Executor<Name extends string = string> {
     // Most passes are like the one before.
     if (words[0] === rows && words[1] === sequences) return;
     words.set([rows, sequences, this.workgroups, 0]);
-    this.#gpu.device.queue.writeBuffer(this.#uniform, 0, words);
+    this.#gpu.device.queue.writeBuffer(this.#uniform!, 0, words);
   }
 
   #submitOneByOne(program: Program, batch: BatchCounts, end: number): void {

@@ -23,7 +23,7 @@ import type { Weight } from '../../graph/weight.ts';
 /** Where the program's buffers are. */
 export interface Resources {
   /** The uniform that every kernel reads. */
-  readonly counts: GPUBuffer;
+  readonly counts: () => GPUBuffer;
   stepTensor(base: Tensor): GPUBuffer;
   sessionTensor(base: Tensor): GPUBuffer;
   weight(weight: Weight, section: string, part: WeightPart): GPUBuffer;
@@ -166,7 +166,7 @@ export async function createProgram(
           label: `${op.scope} ${label}`,
           layout,
           entries: [
-            { binding: 0, resource: { buffer: resources.counts } },
+            { binding: 0, resource: { buffer: resources.counts() } },
             ...bindings.map((binding, i) => ({
               binding: i + 1,
               resource: bufferRange(binding, part, resources),
