@@ -28,6 +28,7 @@ const query_stride = parts * part_stride;
 const row_lanes = threads / num_queries;
 const num_tops = 8u; // of a query: lanes that look for its largest score among the row_lanes
 const batch_values = 2u; // units on their way to a lane at a time
+const is_batch_in_block = batch_values * num_streams <= block_length;
 const lowest = -3.402823466e38;
 const k_vec4s = k_units * cache_vec4s;
 const unit_values = cache_vec4s * 4u;
@@ -161,11 +162,16 @@ fn add_values(
   }
   for (var first = tile.begin; first < tile.end; first += batch_values * num_streams) {
     var loaded = array<CacheUnit, batch_values>();
+    var least = first;
+    var place = place_of(cache_slot, first);
     for (var i = 0u; i < batch_values; i++) {
+      if (!is_batch_in_block) {
+        least = min(first + i * num_streams, tile.end - 1u);
+        place = place_of(cache_slot, least);
+      }
       // Lanes without a position load the last one again.
-      let least = min(first + i * num_streams, tile.end - 1u);
-      let position = min(least + stream, tile.end - 1u);
-      loaded[i] = load_value(place_of(cache_slot, least) + position - least, kv_head, unit);
+      let position = min(first + i * num_streams + stream, tile.end - 1u);
+      loaded[i] = load_value(place + position - least, kv_head, unit);
     }
     for (var i = 0u; i < batch_values; i++) {
       let at = first + i * num_streams + stream;
