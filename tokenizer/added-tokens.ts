@@ -41,13 +41,8 @@ export function readAddedTokens(json: unknown): AddedToken[] {
   const ids = new Set<number>();
   return readArray(json ?? [], 'added_tokens').map((entry, i) => {
     const where = `added_tokens[${i}]`;
-    const object = readObject(entry, where);
-    rejectUnknownKeys(object, where, TOKEN_KEYS);
-    const content = readString(object.content, `${where}.content`);
-    const id = readId(object.id, `${where}.id`);
-    if (content === '' || hasLoneSurrogate(content)) {
-      throw unsupported(`${where}.content`, content, 'a text that is not empty and is well-formed Unicode');
-    }
+    const token = readAddedToken(entry, where);
+    const { content, id } = token;
     if (contents.has(content) || ids.has(id)) {
       throw new TokenizerError(
         `${where} is ${describe(content)} with the id ${id}, but another added token has this text or id already; ` +
@@ -56,17 +51,44 @@ export function readAddedTokens(json: unknown): AddedToken[] {
     }
     contents.add(content);
     ids.add(id);
-    const special = readBoolean(object.special, `${where}.special`, false);
-    return Object.freeze({
-      id,
-      content,
-      special,
-      singleWord: readBoolean(object.single_word, `${where}.single_word`, false),
-      lstrip: readBoolean(object.lstrip, `${where}.lstrip`, false),
-      rstrip: readBoolean(object.rstrip, `${where}.rstrip`, false),
-      normalized: readBoolean(object.normalized, `${where}.normalized`, !special),
-    });
+    return token;
   });
+}
+
+export function readAddedToken(entry: unknown, where: string): AddedToken {
+  const object = readObject(entry, where);
+  rejectUnknownKeys(object, where, TOKEN_KEYS);
+  const content = readString(object.content, `${where}.content`);
+  if (content === '' || hasLoneSurrogate(content)) {
+    throw unsupported(`${where}.content`, content, 'a text that is not empty and is well-formed Unicode');
+  }
+  const special = readBoolean(object.special, `${where}.special`, false);
+  return Object.freeze({
+    id: readId(object.id, `${where}.id`),
+    content,
+    special,
+    singleWord: readBoolean(object.single_word, `${where}.single_word`, false),
+    lstrip: readBoolean(object.lstrip, `${where}.lstrip`, false),
+    rstrip: readBoolean(object.rstrip, `${where}.rstrip`, false),
+    normalized: readBoolean(object.normalized, `${where}.normalized`, !special),
+  });
+}
+
+/**
+ * The added tokens of tokenizer.json with those of tokenizer_config.json, whose flags win, as in transformers. A token has the id
+ * that tokenizer.json gives its text; `idOf` tells those of its vocabulary.
+ */
+export function mergeAddedTokens(
+  own: readonly AddedToken[],
+  more: readonly AddedToken[],
+  idOf: (content: string) => number | undefined,
+): AddedToken[] {
+  const merged = new Map(own.map((token) => [token.content, token]));
+  for (const token of more) {
+    const id = merged.get(token.content)?.id ?? idOf(token.content) ?? token.id;
+    merged.set(token.content, Object.freeze({ ...token, id }));
+  }
+  return [...merged.values()];
 }
 
 interface TrieNode {

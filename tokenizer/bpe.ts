@@ -37,7 +37,11 @@ export class BpeModel {
   readonly vocabulary: Vocabulary;
   private readonly merges: MergeTable;
   private readonly ignoreMerges: boolean;
+  /** The token of each byte, or of what is unknown; -1: the byte is dropped. */
   private readonly byteIds = new Int32Array(256);
+  /** Bytes that have no token of their own. */
+  private readonly isUnknown = new Uint8Array(256);
+  private readonly fusesUnknown: boolean;
   private readonly cache = new WordCache();
   private bytes = new Uint8Array(1024);
   /** The tokens of the word being merged, and the rank of each with its right neighbour. */
@@ -53,19 +57,34 @@ export class BpeModel {
     if (json.type !== 'BPE') throw unsupported('model.type', json.type, '"BPE"');
     rejectUnknownKeys(json, 'model', MODEL_KEYS);
     rejectOptions(json);
+    this.fusesUnknown = readBoolean(json.fuse_unk, 'model.fuse_unk', false);
     this.ignoreMerges = readBoolean(json.ignore_merges, 'model.ignore_merges', false);
     this.vocabulary = new Vocabulary(readObject(json.vocab, 'model.vocab'), added);
     this.merges = new MergeTable(json.merges, this.vocabulary);
     for (let byte = 0; byte < 256; byte++) {
       const id = this.vocabulary.findBytes(Uint8Array.of(byte), 0, 1);
       this.byteIds[byte] = id;
-      if (id < 0 && isUtf8Byte(byte)) {
-        throw new TokenizerError(
-          `model.vocab has no token for the byte 0x${byte.toString(16).padStart(2, '0')}; supported: byte-level ` +
-            'vocabularies with a token for every byte of UTF-8 (others would lose text)',
-        );
-      }
+      if (id < 0) this.isUnknown[byte] = 1;
     }
+    const numUnknown = this.isUnknown.reduce((sum, isUnknown) => sum + isUnknown, 0);
+    if (numUnknown === 256) {
+      throw new TokenizerError('model.vocab has no token for any byte; supported: byte-level vocabularies');
+    }
+    const unknownId = this.readUnknown(json.unk_token, numUnknown);
+    this.byteIds.forEach((id, byte) => {
+      if (id < 0) this.byteIds[byte] = unknownId;
+    });
+  }
+
+  /** The id of what no token stands for; -1: it is dropped, as Hugging Face does. */
+  private readUnknown(json: unknown, numUnknown: number): number {
+    if (json === null || json === undefined) return -1;
+    const text = readString(json, 'model.unk_token');
+    const id = this.vocabulary.idOf(text);
+    if (id === undefined && numUnknown > 0) {
+      throw unsupported('model.unk_token', text, 'a token of model.vocab, since some bytes have none');
+    }
+    return id ?? -1;
   }
 
   /** Appends the ids of the word text[start, end), which must be well-formed UTF-16, to `out`. */
@@ -85,12 +104,26 @@ export class BpeModel {
         return;
       }
     }
-    const { bytes, byteIds, tokens, ranks, merges } = this;
-    for (let i = 0; i < numBytes; i++) tokens[i] = byteIds[bytes[i]!]!;
-    for (let i = 0; i + 1 < numBytes; i++) ranks[i] = merges.rank(tokens[i]!, tokens[i + 1]!);
-    ranks[numBytes - 1] = NO_MERGE;
-    const numTokens = numBytes <= MAX_SCAN_BYTES ? this.mergeByScan(numBytes) : this.mergeByQueue(numBytes);
+    const { tokens, ranks, merges } = this;
+    const numFirst = this.writeByteTokens(numBytes);
+    if (numFirst === 0) return;
+    for (let i = 0; i + 1 < numFirst; i++) ranks[i] = merges.rank(tokens[i]!, tokens[i + 1]!);
+    ranks[numFirst - 1] = NO_MERGE;
+    const numTokens = numFirst <= MAX_SCAN_BYTES ? this.mergeByScan(numFirst) : this.mergeByQueue(numFirst);
     for (let i = 0; i < numTokens; i++) out.push(tokens[i]!);
+  }
+
+  /** The tokens of single bytes, to be merged, and how many they are. */
+  private writeByteTokens(numBytes: number): number {
+    const { bytes, byteIds, isUnknown, tokens } = this;
+    let count = 0;
+    for (let i = 0; i < numBytes; i++) {
+      const id = byteIds[bytes[i]!]!;
+      const isFused =
+        this.fusesUnknown && i > 0 && isUnknown[bytes[i]!] === 1 && isUnknown[bytes[i - 1]!] === 1;
+      if (id >= 0 && !isFused) tokens[count++] = id;
+    }
+    return count;
   }
 
   /** Merges `tokens` in place, lowest rank first and leftmost among equals, and returns how many are left. */
@@ -185,9 +218,6 @@ export class BpeModel {
   }
 }
 
-/** Bytes 0xC0, 0xC1 and from 0xF5 on never occur in UTF-8, so a vocabulary may lack them. */
-const isUtf8Byte = (byte: number): boolean => byte !== 0xc0 && byte !== 0xc1 && byte < 0xf5;
-
 /** Options of the format that would change the ids and are not implemented. */
 function rejectOptions(model: JsonObject): void {
   for (const key of ['continuing_subword_prefix', 'end_of_word_suffix']) {
@@ -197,8 +227,4 @@ function rejectOptions(model: JsonObject): void {
   if (readBoolean(model.byte_fallback, 'model.byte_fallback', false)) {
     throw unsupported('model.byte_fallback', true, 'false');
   }
-  // No effect: every byte has a token, so nothing is ever unknown.
-  readBoolean(model.fuse_unk, 'model.fuse_unk', false);
-  if (model.unk_token !== null && model.unk_token !== undefined)
-    readString(model.unk_token, 'model.unk_token');
 }

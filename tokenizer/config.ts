@@ -1,9 +1,11 @@
 /**
- * @file Which tokens begin, end and pad a text, from tokenizer_config.json and the `post_processor` section of tokenizer.json.
- * The flags of added tokens are not read from tokenizer_config.json, which only repeats those of tokenizer.json.
+ * @file Which tokens begin, end and pad a text, and which are added, from tokenizer_config.json and the `post_processor` section of
+ * tokenizer.json.
  */
+import { type AddedToken, readAddedToken } from './added-tokens.ts';
 import { TokenizerError } from './errors.ts';
 import {
+  describe,
   readArray,
   readBoolean,
   readObject,
@@ -19,22 +21,27 @@ export interface TokenizerConfig {
   readonly padToken: string | undefined;
   /** undefined: the file does not say. */
   readonly addBosToken: boolean | undefined;
+  readonly addEosToken: boolean | undefined;
+  /** Of `added_tokens_decoder`: they are added to those of tokenizer.json, and their flags win. */
+  readonly addedTokens: readonly AddedToken[];
 }
 
 /** @param json tokenizer_config.json, parsed; null or undefined where the checkpoint has none. */
 export function readTokenizerConfig(json: unknown): TokenizerConfig {
   const config = readObject(json ?? {}, 'the file');
-  if (readBoolean(config.add_eos_token, 'add_eos_token', false)) {
-    throw unsupported('add_eos_token', true, 'false or absent');
-  }
+  const flag = (key: string): boolean | undefined =>
+    (config[key] ?? null) === null ? undefined : readBoolean(config[key], key, false);
+  const decoder = readObject(config.added_tokens_decoder ?? {}, 'added_tokens_decoder');
   return {
     bosToken: readToken(config.bos_token, 'bos_token'),
     eosToken: readToken(config.eos_token, 'eos_token'),
     padToken: readToken(config.pad_token, 'pad_token'),
-    addBosToken:
-      (config.add_bos_token ?? null) === null
-        ? undefined
-        : readBoolean(config.add_bos_token, 'add_bos_token', false),
+    addBosToken: flag('add_bos_token'),
+    addEosToken: flag('add_eos_token'),
+    addedTokens: Object.entries(decoder).map(([id, token]) => {
+      const where = `added_tokens_decoder[${describe(id)}]`;
+      return readAddedToken({ ...readObject(token, where), id: Number(id) }, where);
+    }),
   };
 }
 
@@ -45,12 +52,15 @@ function readToken(json: unknown, where: string): string | undefined {
   return readString(readObject(json, where).content, `${where}.content`);
 }
 
-/**
- * The token that the `post_processor` section of tokenizer.json puts before a text, if any. ByteLevel, which only moves
- * offsets, adds none.
- */
-export function readTemplateBos(json: unknown): string | undefined {
-  let bos: string | undefined;
+/** Tokens that the `post_processor` section of tokenizer.json puts around a text. */
+export interface TemplateTokens {
+  readonly before: string | undefined;
+  readonly after: string | undefined;
+}
+
+/** ByteLevel, which only moves offsets, adds none. */
+export function readTemplate(json: unknown): TemplateTokens {
+  let template: TemplateTokens = { before: undefined, after: undefined };
   for (const { step, where, type } of readSteps(json, 'post_processor', 'processors')) {
     if (type === 'ByteLevel') continue;
     if (type !== 'TemplateProcessing')
@@ -59,16 +69,24 @@ export function readTemplateBos(json: unknown): string | undefined {
     const parts = readArray(step.single, `${where}.single`).map((part, i) =>
       readObject(part, `${where}.single[${i}]`),
     );
-    const [first, second] = parts.length === 2 ? parts : [undefined, parts[0]];
-    if (parts.length < 1 || parts.length > 2 || second?.Sequence === undefined || bos !== undefined) {
+    const at = parts.findIndex((part) => part.Sequence !== undefined);
+    if (
+      at < 0 ||
+      at > 1 ||
+      parts.length > at + 2 ||
+      template.before !== undefined ||
+      template.after !== undefined
+    ) {
       throw new TokenizerError(
-        `${where}.single has ${parts.length} parts; supported: the text, with or without one token before it`,
+        `${where}.single has ${parts.length} parts; supported: the text, with or without one token before and one after it`,
       );
     }
-    if (first !== undefined) {
-      const token = readObject(first.SpecialToken, `${where}.single[0].SpecialToken`);
-      bos = readString(token.id, `${where}.single[0].SpecialToken.id`);
-    }
+    const tokenAt = (i: number): string | undefined => {
+      if (i < 0 || i >= parts.length) return undefined;
+      const path = `${where}.single[${i}].SpecialToken`;
+      return readString(readObject(parts[i]!.SpecialToken, path).id, `${path}.id`);
+    };
+    template = { before: tokenAt(at - 1), after: tokenAt(at + 1) };
   }
-  return bos;
+  return template;
 }

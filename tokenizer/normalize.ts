@@ -13,17 +13,23 @@ export const hasLoneSurrogate = (text: string): boolean => LONE_SURROGATE.test(t
 export const toWellFormed = (text: string): string =>
   hasLoneSurrogate(text) ? text.replace(/\p{Surrogate}/gu, '\ufffd') : text;
 
-/** The normalizer of the `normalizer` section of tokenizer.json: none, or NFC. */
+/** Unicode's forms, and the characters below which each leaves text as it is: they are in the form, and combine with nothing before them. */
+const FORMS: Readonly<Record<string, RegExp>> = {
+  NFC: /[^\0-\u02ff]/,
+  NFD: /[^\0-\xbf]/,
+  NFKC: /[^\0-\x9f]/,
+  NFKD: /[^\0-\x9f]/,
+};
+
+/** The normalizer of the `normalizer` section of tokenizer.json: none, or Unicode forms one after another. */
 export function readNormalizer(json: unknown): Normalizer {
-  const steps = readSteps(json, 'normalizer', 'normalizers');
-  for (const { step, where, type } of steps) {
-    if (type !== 'NFC') throw unsupported(`${where}.type`, type, '"NFC", or null for none');
+  const steps = readSteps(json, 'normalizer', 'normalizers').map(({ step, where, type }): Normalizer => {
+    if (!Object.hasOwn(FORMS, type)) {
+      throw unsupported(`${where}.type`, type, `${Object.keys(FORMS).join(', ')}, or null for none`);
+    }
     rejectUnknownKeys(step, where, ['type']);
-  }
-  return steps.length > 0 ? toNfc : (text) => text;
+    const mayChange = FORMS[type]!;
+    return (text) => (mayChange.test(text) ? text.normalize(type) : text);
+  });
+  return (text) => steps.reduce((before, step) => step(before), text);
 }
-
-/** Characters below U+0300 are in NFC and combine with nothing before them. */
-const MAY_CHANGE = /[^\0-\u02ff]/;
-
-const toNfc: Normalizer = (text) => (MAY_CHANGE.test(text) ? text.normalize('NFC') : text);

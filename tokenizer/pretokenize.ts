@@ -1,6 +1,6 @@
 /**
  * @file Cuts text into the words that BPE works on. Reads the `pre_tokenizer` section of tokenizer.json: Split steps with any
- * pattern that regex.ts can convert, then ByteLevel. Knows nothing of tokens.
+ * pattern that regex.ts can convert, Digits steps, then ByteLevel. Knows nothing of tokens.
  */
 import { TokenizerError } from './errors.ts';
 import {
@@ -18,7 +18,7 @@ import { knownScanner, type Splitter } from './scanners.ts';
 /** What ByteLevel splits by when `use_regex` is true (GPT-2). */
 const GPT2_PATTERN = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 
-const SUPPORTED = 'Split steps and then one ByteLevel, in a Sequence';
+const SUPPORTED = 'Split and Digits steps and then one ByteLevel, in a Sequence';
 
 /** The splitter of the `pre_tokenizer` section of tokenizer.json. */
 export function readPreTokenizer(json: unknown): Splitter {
@@ -30,6 +30,8 @@ export function readPreTokenizer(json: unknown): Splitter {
 interface SplitPattern {
   readonly pattern: string;
   readonly where: string;
+  /** False: text that the pattern does not match would be lost, and is an error. Default: true. */
+  readonly mayHaveGaps?: boolean;
 }
 
 /** The patterns of the `pre_tokenizer` section of tokenizer.json, in the order they split in. */
@@ -40,10 +42,17 @@ export function readPatterns(json: unknown): SplitPattern[] {
     const isLast = i === steps.length - 1;
     if (type === 'Split' && !isLast) {
       rejectUnknownKeys(step, where, ['type', 'pattern', 'behavior', 'invert']);
-      if (step.behavior !== 'Isolated') throw unsupported(`${where}.behavior`, step.behavior, '"Isolated"');
-      // Isolated keeps both matches and gaps, so inverting the pattern changes nothing.
-      readBoolean(step.invert, `${where}.invert`, false);
-      patterns.push(readPattern(step.pattern, `${where}.pattern`));
+      const isInverted = readBoolean(step.invert, `${where}.invert`, false);
+      // Isolated keeps both matches and gaps, so inverting the pattern changes nothing. Removed drops the gaps of an inverted one.
+      const isRemoved = step.behavior === 'Removed' && isInverted;
+      if (step.behavior !== 'Isolated' && !isRemoved) {
+        throw unsupported(`${where}.behavior`, step.behavior, '"Isolated", or "Removed" with invert');
+      }
+      patterns.push({ ...readPattern(step.pattern, `${where}.pattern`), mayHaveGaps: !isRemoved });
+    } else if (type === 'Digits' && !isLast) {
+      rejectUnknownKeys(step, where, ['type', 'individual_digits']);
+      const isSingle = readBoolean(step.individual_digits, `${where}.individual_digits`, false);
+      patterns.push({ pattern: isSingle ? '\\p{N}' : '\\p{N}+', where });
     } else if (type === 'ByteLevel' && isLast) {
       rejectUnknownKeys(step, where, ['type', 'add_prefix_space', 'trim_offsets', 'use_regex']);
       readBoolean(step.trim_offsets, `${where}.trim_offsets`, true);
@@ -74,14 +83,17 @@ function readPattern(json: unknown, where: string): SplitPattern {
 
 /** Splits by the first pattern, then each piece by the second, and so on. A later pattern sees only its piece. */
 export function regexSplitter(patterns: readonly SplitPattern[]): Splitter {
-  const regexes = patterns.map(({ pattern, where }) => compileOniguruma(pattern, where));
+  const regexes = patterns.map(({ pattern, where, mayHaveGaps = true }) => ({
+    regex: compileOniguruma(pattern, where),
+    mayHaveGaps,
+  }));
   return (text, ends) => {
     let pieceEnds = [text.length];
-    for (const regex of regexes) {
+    for (const step of regexes) {
       const nextEnds: number[] = [];
       let start = 0;
       for (const end of pieceEnds) {
-        splitByRegex(text.slice(start, end), regex, start, nextEnds);
+        splitByRegex(text.slice(start, end), step, start, nextEnds);
         start = end;
       }
       pieceEnds = nextEnds;
@@ -91,19 +103,34 @@ export function regexSplitter(patterns: readonly SplitPattern[]): Splitter {
 }
 
 /** Matches and the gaps between them become pieces; an empty match is a cut. `offset` is added to every end. */
-function splitByRegex(piece: string, regex: RegExp, offset: number, ends: number[]): void {
+function splitByRegex(
+  piece: string,
+  { regex, mayHaveGaps }: { regex: RegExp; mayHaveGaps: boolean },
+  offset: number,
+  ends: number[],
+): void {
   let start = 0;
+  const closeGap = (end: number): void => {
+    if (end === start) return;
+    if (!mayHaveGaps) {
+      throw new TokenizerError(
+        `the pre_tokenizer drops what its pattern does not match, and this text has ${describe(piece.slice(start, end))}; supported: patterns that match all of a text`,
+      );
+    }
+    ends.push(offset + end);
+  };
   try {
     for (const match of piece.matchAll(regex)) {
-      if (match.index > start) ends.push(offset + match.index);
+      closeGap(match.index);
       start = match.index + match[0].length;
       if (match[0] !== '') ends.push(offset + start);
     }
   } catch (error) {
+    if (error instanceof TokenizerError) throw error;
     throw new TokenizerError(
       `the pre_tokenizer pattern ${describe(regex.source)} failed on ${piece.length} UTF-16 units of text: ` +
         `${engineReason(error)}; encode the text in shorter parts`,
     );
   }
-  if (start < piece.length) ends.push(offset + piece.length);
+  closeGap(piece.length);
 }

@@ -4,7 +4,8 @@
  *
  * Oniguruma (UTF-8, its default syntax) differs from JavaScript in: `\s` is Unicode White_Space (U+0085 in, U+FEFF out),
  * `\d` is \p{Nd}, `.` excludes only \n, `(?i:...)` folds case by Unicode, classes nest and intersect, `*+` is possessive. Every
- * character is written as an escape, so JavaScript's own syntax characters cannot appear by accident.
+ * character is written as an escape, so JavaScript's own syntax characters cannot appear by accident. A possessive x++ and an atomic
+ * (?>x) are a look-ahead that captures, and what it captured: engines never look into a look-ahead for another way.
  */
 import { TokenizerError } from './errors.ts';
 import { describe } from './json.ts';
@@ -75,6 +76,7 @@ export function escapeText(text: string): string {
 class PatternReader {
   private at = 0;
   private depth = 0;
+  private numAtomic = 0;
   private readonly pattern: string;
   private readonly where: string;
 
@@ -108,7 +110,7 @@ class PatternReader {
           `"${previousLetter}${char}" without regard to case, which Oniguruma also matches with a ligature`,
         );
       }
-      source += this.atom(ignoreCase) + this.quantifier();
+      source += this.repeated(this.atom(ignoreCase));
       previousLetter = isLetter ? char : '';
     }
     this.depth--;
@@ -148,28 +150,39 @@ class PatternReader {
     let open = '(?:';
     let isCaseIgnored = ignoreCase;
     if (this.peek() === '?') {
-      const kind = this.match(/\?(?:[:=!]|<[=!]|-?i:)/y)?.[0];
+      const kind = this.match(/\?(?:[:=!>]|<[=!]|-?i:)/y)?.[0];
       if (kind === undefined) throw this.error(`the group (${this.pattern.slice(this.at, this.at + 3)}`);
       if (kind === '?i:') isCaseIgnored = true;
       else if (kind === '?-i:') isCaseIgnored = false;
-      else open = `(${kind}`;
+      else open = kind === '?>' ? '' : `(${kind}`;
     }
     const body = this.alternatives(isCaseIgnored);
     if (this.next() !== ')') throw this.error('an unclosed (');
-    return `${open}${body})`;
+    return open === '' ? this.atomic(body) : `${open}${body})`;
   }
 
-  private quantifier(): string {
+  /** An atom with the quantifier behind it. */
+  private repeated(atom: string): string {
     const found = this.match(QUANTIFIER);
-    if (found === null) return '';
-    let source = found[1] === undefined ? found[0] : `{0,${found[1]}}`;
-    if (!source.startsWith('{') && this.peek() === '?') {
+    if (found === null) return atom;
+    let quantifier = found[1] === undefined ? found[0] : `{0,${found[1]}}`;
+    const isBraced = quantifier.startsWith('{');
+    if (!isBraced && this.peek() === '?') {
       this.at++;
-      source += '?';
+      quantifier += '?';
+    } else if (!isBraced && this.peek() === '+') {
+      this.at++;
+      return this.atomic(atom + quantifier);
     }
     const stacked = this.match(QUANTIFIER);
-    if (stacked !== null) throw this.error(`the quantifier ${found[0]}${stacked[0]} (possessive or stacked)`);
-    return source;
+    if (stacked !== null) throw this.error(`the quantifier ${found[0]}${stacked[0]} (stacked)`);
+    return atom + quantifier;
+  }
+
+  /** What matches as `source` does the first time, and is not tried in another way. */
+  private atomic(source: string): string {
+    const name = `atomic${this.numAtomic++}`;
+    return `(?=(?<${name}>${source}))\\k<${name}>`;
   }
 
   /** A class after its [, with nesting and &&. */
@@ -309,7 +322,7 @@ class PatternReader {
   private error(found: string): TokenizerError {
     return new TokenizerError(
       `${this.where} is ${describe(this.pattern)}, which has ${found} before position ${this.at}; supported: Oniguruma ` +
-        'patterns of literals, classes, \\s \\d \\p{...}, groups, (?i:...), look-around and the quantifiers * + ? {n,m}',
+        'patterns of literals, classes, \\s \\d \\p{...}, groups, (?i:...), look-around and the quantifiers * + ? {n,m} *+ ++ ?+',
     );
   }
 }

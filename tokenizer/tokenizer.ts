@@ -2,12 +2,12 @@
  * @file The tokenizer that users see: text -> ids and ids -> text, from a Hugging Face tokenizer.json of the byte-level BPE
  * kind (Qwen, DeepSeek and relatives). Knows nothing of chat templates or models.
  */
-import { type AddedToken, AddedTokenFinder, readAddedTokens } from './added-tokens.ts';
+import { type AddedToken, AddedTokenFinder, mergeAddedTokens, readAddedTokens } from './added-tokens.ts';
 import { BpeModel } from './bpe.ts';
-import { readTemplateBos, readTokenizerConfig, type TokenizerConfig } from './config.ts';
+import { readTemplate, readTokenizerConfig, type TemplateTokens, type TokenizerConfig } from './config.ts';
 import { TokenizerError } from './errors.ts';
 import { IdList } from './id-list.ts';
-import { describe, readObject, readSteps, rejectUnknownKeys, unsupported } from './json.ts';
+import { describe, isId, readObject, readSteps, rejectUnknownKeys, unsupported } from './json.ts';
 import { type Normalizer, readNormalizer, toWellFormed } from './normalize.ts';
 import { readPreTokenizer } from './pretokenize.ts';
 import type { Splitter } from './scanners.ts';
@@ -31,6 +31,11 @@ export interface EncodeOptions {
    * tokenizer.json's post-processor does. Chat templates print BOS themselves: encode rendered chats with false.
    */
   readonly addBos?: boolean;
+  /**
+   * Puts the EOS token, or the one that tokenizer.json's post-processor has there, behind the text. Default: what tokenizer_config.json says
+   * (`add_eos_token`), else whether the post-processor does; false where addBos is.
+   */
+  readonly addEos?: boolean;
 }
 
 export interface DecodeOptions {
@@ -44,13 +49,16 @@ const WANTED: Readonly<Record<SpecialMode, (token: AddedToken) => boolean>> = {
   plain: () => false,
 };
 
+/** As messages name it. */
+const TEMPLATE = "a token of tokenizer.json's post_processor";
+
 /** The sections of tokenizer.json, parsed. */
 interface Parts {
   readonly model: BpeModel;
   readonly addedTokens: readonly AddedToken[];
   readonly normalize: Normalizer;
   readonly split: Splitter;
-  readonly templateBos: string | undefined;
+  readonly template: TemplateTokens;
 }
 
 export class Tokenizer {
@@ -71,6 +79,9 @@ export class Tokenizer {
   private readonly normalize: Normalizer;
   private readonly splitIntoWords: Splitter;
   private readonly addBosByDefault: boolean;
+  private readonly addEosByDefault: boolean;
+  /** What is put behind a text. */
+  private readonly finalId: number | undefined;
   /** Finders for the added tokens that are searched in the text as given, and for those searched after normalization. */
   private readonly rawTokens: AddedTokenFinder;
   private readonly normalizedTokens: AddedTokenFinder;
@@ -81,8 +92,9 @@ export class Tokenizer {
    * @throws TokenizerError naming the field that is malformed or not supported.
    */
   static fromJSON(tokenizerJson: unknown, tokenizerConfig?: unknown): Tokenizer {
-    const parts = inFile('tokenizer.json', () => readTokenizer(tokenizerJson));
-    return inFile('tokenizer_config.json', () => new Tokenizer(parts, readTokenizerConfig(tokenizerConfig)));
+    const config = inFile('tokenizer_config.json', () => readTokenizerConfig(tokenizerConfig));
+    const parts = inFile('tokenizer.json', () => readTokenizer(tokenizerJson, config.addedTokens));
+    return inFile('tokenizer_config.json', () => new Tokenizer(parts, config));
   }
 
   private constructor(parts: Parts, config: TokenizerConfig) {
@@ -100,19 +112,24 @@ export class Tokenizer {
       parts.addedTokens.filter((token) => token.normalized),
       parts.normalize,
     );
-    const bosToken = config.bosToken ?? parts.templateBos;
+    const { template } = parts;
+    const bosToken = config.bosToken ?? template.before;
     this.bosToken = bosToken;
-    this.bosTokenId = this.idOf(bosToken, 'bos_token');
+    this.bosTokenId = this.idOf(bosToken, config.bosToken ? 'bos_token' : TEMPLATE);
     this.eosToken = config.eosToken;
     this.eosTokenId = this.idOf(config.eosToken, 'eos_token');
-    this.padToken = config.padToken;
-    this.padTokenId = this.idOf(config.padToken, 'pad_token');
-    this.addBosByDefault = bosToken !== undefined && (config.addBosToken ?? parts.templateBos !== undefined);
+    // One text is never padded, so a padding token that is not there does no harm.
+    this.padTokenId = config.padToken === undefined ? undefined : this.tokenToId(config.padToken);
+    this.padToken = this.padTokenId === undefined ? undefined : config.padToken;
+    this.addBosByDefault = bosToken !== undefined && (config.addBosToken ?? template.before !== undefined);
+    this.finalId = this.idOf(template.after ?? config.eosToken, template.after ? TEMPLATE : 'eos_token');
+    this.addEosByDefault = this.finalId !== undefined && (config.addEosToken ?? template.after !== undefined);
   }
 
   /** The ids of a text. A lone surrogate counts as U+FFFD. */
   encode(text: string, options: EncodeOptions = {}): Uint32Array<ArrayBuffer> {
     const { special = 'parse', addBos = this.addBosByDefault } = options;
+    const { addEos = this.addEosByDefault && options.addBos !== false } = options;
     if (typeof text !== 'string') throw unsupported('the text to encode', text, 'a string');
     if (!Object.hasOwn(WANTED, special)) {
       throw unsupported('the option special', special, '"parse", "split", "plain"');
@@ -126,6 +143,10 @@ export class Tokenizer {
     for (const segment of this.rawTokens.split(toWellFormed(text), isWanted)) {
       if (typeof segment !== 'string') ids.push(segment.id);
       else this.encodeStretch(this.normalize(segment), isWanted, ids);
+    }
+    if (addEos) {
+      if (this.finalId === undefined) throw new TokenizerError('addEos: this tokenizer has no EOS token');
+      ids.push(this.finalId);
     }
     return ids.toArray();
   }
@@ -213,14 +234,19 @@ const SECTIONS = [
 ];
 
 /** Truncation and padding are not read: they are for batches, and Hugging Face turns them off when it encodes one text. */
-function readTokenizer(json: unknown): Parts {
+function readTokenizer(json: unknown, moreTokens: readonly AddedToken[]): Parts {
   const sections = readObject(json, 'the file');
   rejectUnknownKeys(sections, 'the file', SECTIONS);
+  const vocab = readObject(readObject(sections.model, 'model').vocab ?? {}, 'model.vocab');
+  const idOf = (content: string): number | undefined => {
+    const id = Object.hasOwn(vocab, content) ? vocab[content] : undefined;
+    return isId(id) ? id : undefined;
+  };
   const parts = {
-    addedTokens: readAddedTokens(sections.added_tokens),
+    addedTokens: mergeAddedTokens(readAddedTokens(sections.added_tokens), moreTokens, idOf),
     normalize: readNormalizer(sections.normalizer),
     split: readPreTokenizer(sections.pre_tokenizer),
-    templateBos: readTemplateBos(sections.post_processor),
+    template: readTemplate(sections.post_processor),
   };
   const decoders = readSteps(sections.decoder, 'decoder', 'decoders');
   if (decoders.length !== 1 || decoders[0]!.type !== 'ByteLevel') {

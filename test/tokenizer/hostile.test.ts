@@ -41,9 +41,17 @@ describe('what is not supported is refused by the name of its field, with what w
     ['an id as text', (j) => Object.assign(j.model.vocab, { a: '64' }), /model\.vocab\["a"\] is "64"/],
     ['one id for two tokens', (j) => (j.model.vocab.zq = 300), /the id 300 stands for/],
     [
-      'a byte without a token',
-      (j) => Reflect.deleteProperty(j.model.vocab, '~'),
-      /no token for the byte 0x7e/,
+      'no token for any byte',
+      (j) => Object.assign(j.model, { vocab: { '\u4e00': 0 }, merges: [] }),
+      /no token for any byte/,
+    ],
+    [
+      'a token for unknown bytes that is not there',
+      (j) => {
+        Reflect.deleteProperty(j.model.vocab, '~');
+        Object.assign(j.model, { unk_token: '<unk>' });
+      },
+      /unk_token is "<unk>"; supported: a token of model\.vocab/,
     ],
     ['merges as an object', (j) => Object.assign(j.model, { merges: {} }), /model\.merges is an object/],
     ['a merge of three', (j) => j.model.merges.push('a b c'), /model\.merges\[759\] merges "a" and "b c"/],
@@ -59,7 +67,7 @@ describe('what is not supported is refused by the name of its field, with what w
     [
       'a lowercasing normalizer',
       (j) => (j.normalizer = { type: 'Lowercase' }),
-      /normalizer\.type is "Lowercase"; supported: "NFC"/,
+      /normalizer\.type is "Lowercase"; supported: NFC, NFD/,
     ],
     ['a normalizer option', (j) => (j.normalizer = { type: 'NFC', x: 1 }), /normalizer has the key "x"/],
     [
@@ -81,8 +89,8 @@ describe('what is not supported is refused by the name of its field, with what w
     ],
     [
       'a pattern that has no counterpart',
-      (j) => (split(j).pattern = { Regex: 'a++' }),
-      /pattern\.Regex is "a\+\+"/,
+      (j) => (split(j).pattern = { Regex: 'a{2}+' }),
+      /pattern\.Regex is "a\{2\}\+"/,
     ],
     ['no pattern', (j) => (split(j).pattern = {}), /pattern\.Regex is undefined/],
     ['a prefix space', (j) => (byteLevel(j).add_prefix_space = true), /add_prefix_space is true/],
@@ -92,11 +100,11 @@ describe('what is not supported is refused by the name of its field, with what w
       /post_processor\.type is "BertProcessing"/,
     ],
     [
-      'a template that appends',
+      'a template that appends two',
       (j) =>
         (j.post_processor = {
           type: 'TemplateProcessing',
-          single: [{ Sequence: {} }, { SpecialToken: { id: 'x' } }],
+          single: [{ Sequence: {} }, { SpecialToken: { id: 'x' } }, { SpecialToken: { id: 'x' } }],
         }),
       /post_processor\.single/,
     ],
@@ -155,7 +163,13 @@ describe('what is not supported is refused by the name of its field, with what w
   );
 
   const configs: [name: string, config: unknown, message: RegExp][] = [
-    ['EOS after every text', { add_eos_token: true }, /add_eos_token is true/],
+    ['EOS after every text, perhaps', { add_eos_token: 'yes' }, /add_eos_token is "yes"/],
+    ['added tokens that are a list', { added_tokens_decoder: [] }, /added_tokens_decoder is an array/],
+    [
+      'an added token with an absurd id',
+      { added_tokens_decoder: { x: { content: 'a' } } },
+      /added_tokens_decoder\["x"\]\.id is NaN/,
+    ],
     [
       'a BOS that is no token',
       { bos_token: '<s>' },

@@ -31,6 +31,9 @@ describe('what patterns match', () => {
     ['a+?b|c??d', 'aabcd', ['aab', 'cd']],
     ['(?<=a)b|(?<!a)c(?=d)|e(?!f)', 'ab cd ef ee', ['b', 'c', 'e', 'e']],
     ['\\s+(?!\\S)|\\s+', 'a   b  ', ['  ', ' ', '  ']],
+    ['a++ab|b', 'aaab', ['b']],
+    ['a*+b|(?>a|ab)c|a?+x', 'aab abc ac ax', ['aab', 'ab', 'ac', 'ax']],
+    ['(?:[ab]++c)++', 'abcbcab', ['abcbc']],
     ['/-#&~!@`', '/-#&~!@`', ['/-#&~!@`']],
   ];
   test.each(cases)('%s', (pattern, text, wanted) => {
@@ -45,9 +48,8 @@ describe('what patterns match', () => {
 
 describe('what cannot be converted is refused by name', () => {
   const cases: [pattern: string, named: RegExp][] = [
-    ['a++', /quantifier \+\+/],
     ['a{2}+', /quantifier \{2\}\+/],
-    ['(?>a)', /group \(\?>/],
+    ['a++{2}', /nothing to repeat/],
     ['(?<name>a)', /group/],
     ['(?i)a', /group/],
     ['^a', /anchor \^/],
