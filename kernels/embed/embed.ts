@@ -1,5 +1,5 @@
 /** @file The kernel of `embed`: looks rows up in a table of any weight format, split into parts. */
-import { type KernelVariant, weightBindings, wgslFile } from '../../src/gpu/kernel.ts';
+import { f32, type KernelVariant, weightBindings, wgslFile } from '../../src/gpu/kernel.ts';
 import { batchRows, tokensFile } from '../lib/rows.ts';
 import embedText from './embed.wgsl?raw';
 
@@ -19,8 +19,10 @@ export const embed: readonly KernelVariant<'embed'>[] = [
       return {
         body,
         parts: [weight.format.fragment, rows.part, tokensFile],
+        flags: { scale: op.attrs.scale !== 1 },
         consts: {
           ...rows.consts,
+          ...(op.attrs.scale !== 1 && { embed_scale: f32(op.attrs.scale) }),
           sampled_stride: sampled.rowStride,
           out_stride: out.rowStride / 4,
           cols: weight.cols,

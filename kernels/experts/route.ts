@@ -33,6 +33,7 @@ export const route: readonly KernelVariant<'route'>[] = [
           softmax: isSoftmax,
           has_bias: weights.bias !== undefined,
           has_groups: attrs.keptGroups < attrs.numGroups,
+          group_best_two: attrs.groupBest === 2,
           normalize: attrs.normalize,
           total: isSoftmax && !attrs.normalize,
         },

@@ -7,7 +7,7 @@
 // Expects: key_of, value_of, sigmoid; logits: array<f32>, logits_offset, logits_stride (in values), experts: array<u32>, scales:
 //   array<u32> (bits of f32), out_stride (of both, in values), num_experts, num_slots, num_groups, kept_groups, scale,
 //   num_lanes = group_rows * row_lanes, grid_width. flags: softmax (else sigmoid), has_bias (sigmoid only): bias: array<vec4<f32>>,
-//   has_groups (more than one, and not all kept), normalize, total (softmax, not normalize).
+//   has_groups (more than one, and not all kept), group_best_two (else one), normalize, total (softmax, not normalize).
 const row_lanes: u32 = (num_experts + 3u) / 4u;
 const group_rows: u32 = num_lanes / row_lanes;
 const nan_bits: u32 = 0x7fc00000u;
@@ -48,9 +48,11 @@ fn score_of(logit: f32, best: f32) -> f32 {
 }
 
 #if has_groups
-// A number in the order of the sum of the two best scores of a group.
+// A number in the order of the best score of a group, or of the sum of the two best.
 fn group_score(best: f32, second: f32) -> f32 {
-#if softmax
+#if !group_best_two
+  return best;
+#elif softmax
   // The logarithm of the sum needs no maximum over the row.
   return best + log(1.0 + weight_of(vec4(second - best)).x);
 #elif has_bias

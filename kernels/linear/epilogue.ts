@@ -1,5 +1,12 @@
 /** @file What every linear kernel shares: the WGSL at its end, and the bindings and constants that it needs. */
-import { type Binding, type Const, vectorBinding, type WgslFile, wgslFile } from '../../src/gpu/kernel.ts';
+import {
+  type Binding,
+  type Const,
+  f32,
+  vectorBinding,
+  type WgslFile,
+  wgslFile,
+} from '../../src/gpu/kernel.ts';
 import type { Activation } from '../../src/graph/activation.ts';
 import type { Tensor } from '../../src/graph/graph.ts';
 import type { Weight } from '../../src/graph/weight.ts';
@@ -15,12 +22,14 @@ export interface Ending {
   readonly gate?: Activation | undefined;
   readonly bias?: Weight | undefined;
   readonly residual?: Tensor | undefined;
+  /** What is multiplied with the sums, the bias included; 1 when absent. */
+  readonly scale?: number;
   /** Adds to what an earlier dispatch wrote to `out`. */
   readonly adds?: boolean;
 }
 
 /** epilogue.wgsl with what it needs: parts to put before a body, flags, constants, aliases and bindings, of which `out` comes last. */
-export function epilogue({ out, gate, bias, residual, adds = false }: Ending): {
+export function epilogue({ out, gate, bias, residual, scale = 1, adds = false }: Ending): {
   parts: WgslFile[];
   flags: Record<string, boolean>;
   consts: Record<string, Const>;
@@ -32,9 +41,16 @@ export function epilogue({ out, gate, bias, residual, adds = false }: Ending): {
   const type = `vec${width}<f32>`;
   return {
     parts: gate ? [activationFiles[gate], epilogueFile] : [epilogueFile],
-    flags: { bias: bias !== undefined, residual: residual !== undefined, gate: gate !== undefined, adds },
+    flags: {
+      bias: bias !== undefined,
+      residual: residual !== undefined,
+      gate: gate !== undefined,
+      scale: scale !== 1,
+      adds,
+    },
     consts: {
       out_stride: out.rowStride / width,
+      ...(scale !== 1 && { out_scale: f32(scale) }),
       ...(residual && {
         residual_offset: residual.offset / width,
         residual_stride: residual.rowStride / width,

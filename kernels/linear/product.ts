@@ -50,6 +50,6 @@ export function linearProduct(op: LinearOp, part: WeightPart): Product {
     numRows: x.shape[0]!,
     matrixParts: [wholePart],
     consts: { part_begin: part.begin, x_offset: x.offset / 4 },
-    ending: { out: op.outputs.out, gate: op.attrs.gate, bias, residual },
+    ending: { out: op.outputs.out, gate: op.attrs.gate, bias, residual, scale: op.attrs.scale },
   };
 }

@@ -12,6 +12,7 @@ export type Activation = 'silu' | 'gelu' | 'gelu_tanh';
 /** What `hidden_act` of config.json means. */
 export const HIDDEN_ACTS: Readonly<Record<string, Activation>> = {
   silu: 'silu',
+  swish: 'silu',
   gelu: 'gelu',
   gelu_new: 'gelu_tanh',
   gelu_pytorch_tanh: 'gelu_tanh',

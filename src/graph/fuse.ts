@@ -52,6 +52,7 @@ export const foldGate: Rule<'gate'> = {
       !linear ||
       linear.inputs.residual ||
       linear.attrs.gate !== undefined ||
+      (linear.kind === 'linear' && linear.attrs.scale !== 1) ||
       !ops.isOnlyFor(op.inputs.x, op)
     )
       return;

@@ -18,6 +18,13 @@ export type RopeScaling = RopeBase &
     | { readonly type: 'linear'; readonly factor: number }
     | { readonly type: 'dynamic'; readonly factor: number; readonly maxPositionEmbeddings: number }
     | {
+        readonly type: 'llama3';
+        readonly factor: number;
+        readonly lowFreqFactor: number;
+        readonly highFreqFactor: number;
+        readonly originalMaxPositionEmbeddings: number;
+      }
+    | {
         readonly type: 'yarn';
         readonly factor: number;
         readonly originalMaxPositionEmbeddings: number;
@@ -39,10 +46,12 @@ const KEYS_OF_TYPE: Readonly<Record<RopeScaling['type'], readonly string[]>> = {
   default: [],
   linear: ['factor'],
   dynamic: ['factor', 'original_max_position_embeddings'],
+  llama3: ['factor', 'low_freq_factor', 'high_freq_factor', 'original_max_position_embeddings'],
   yarn: [
     'factor',
     'original_max_position_embeddings',
     'attention_factor',
+    'attn_factor',
     'beta_fast',
     'beta_slow',
     'mscale',
@@ -61,7 +70,22 @@ const DEFAULT_THETA = 10_000;
  * @throws UnsupportedConfigError naming the key, for a type or a key that is not understood
  */
 export function readRope(config: Keys, headDim: number, where: string): RopeScaling {
-  const { section, keys } = scalingKeys(config, where);
+  const [section = 'rope_scaling', other] = ['rope_parameters', 'rope_scaling'].filter(
+    (name) => (config[name] ?? undefined) !== undefined,
+  );
+  const rope = readSection(config, section, headDim, where);
+  if (other && JSON.stringify(readSection(config, other, headDim, where)) !== JSON.stringify(rope)) {
+    throw new UnsupportedConfigError(
+      `${where} has rope_parameters ${shown(config.rope_parameters)} and rope_scaling ${shown(config.rope_scaling)}, which mean different angles; remove the one that does not apply`,
+    );
+  }
+  return rope;
+}
+
+const shown = (value: unknown): string => JSON.stringify(value)?.slice(0, 200) ?? 'nothing';
+
+function readSection(config: Keys, section: string, headDim: number, where: string): RopeScaling {
+  const keys = scalingKeys(config, section, where);
   const at = (key: string): string => `${where}: ${Object.hasOwn(keys, key) ? `${section}.` : ''}${key}`;
   const fail = (key: string, found: unknown, wanted: string): never => {
     throw new UnsupportedConfigError(`${at(key)} is ${JSON.stringify(found)}, wanted ${wanted}`);
@@ -102,6 +126,23 @@ export function readRope(config: Keys, headDim: number, where: string): RopeScal
       return { type, ...base, factor: factor() };
     case 'dynamic':
       return { type, ...base, factor: factor(), maxPositionEmbeddings: maxPositions() };
+    case 'llama3': {
+      const required = (key: string): number => number(key, value(key), 0, 'a number of at least 0');
+      const [lowFreqFactor, highFreqFactor] = [required('low_freq_factor'), required('high_freq_factor')];
+      if (lowFreqFactor >= highFreqFactor) {
+        fail('high_freq_factor', highFreqFactor, `more than low_freq_factor, ${lowFreqFactor}`);
+      }
+      const key = 'original_max_position_embeddings';
+      const originalMaxPositionEmbeddings = number(key, value(key), 1, 'a length in tokens');
+      return {
+        type,
+        ...base,
+        factor: factor(),
+        lowFreqFactor,
+        highFreqFactor,
+        originalMaxPositionEmbeddings,
+      };
+    }
     case 'yarn': {
       const original = 'original_max_position_embeddings';
       const originalMaxPositionEmbeddings =
@@ -118,7 +159,8 @@ export function readRope(config: Keys, headDim: number, where: string): RopeScal
         ...base,
         factor: scale,
         originalMaxPositionEmbeddings,
-        attentionFactor: optional('attention_factor', ownFactor),
+        // llama.cpp's key, which some configs carry over, multiplies what is there.
+        attentionFactor: optional('attention_factor', ownFactor) * optional('attn_factor', 1),
         // The reference takes 0 for absent.
         betaFast: optional('beta_fast', 0) || 32,
         betaSlow: optional('beta_slow', 0) || 1,
@@ -131,21 +173,22 @@ export function readRope(config: Keys, headDim: number, where: string): RopeScal
   }
 }
 
-function scalingKeys(config: Keys, where: string): { section: string; keys: Keys } {
-  const present = ['rope_scaling', 'rope_parameters'].filter((s) => (config[s] ?? undefined) !== undefined);
-  if (present.length > 1) {
-    throw new UnsupportedConfigError(
-      `${where} has both rope_scaling and rope_parameters, wanted one of them; remove the one that does not apply`,
-    );
-  }
-  const section = present[0] ?? 'rope_scaling';
-  const keys = config[section] ?? {};
+function scalingKeys(config: Keys, section: string, where: string): Keys {
+  const keys = (config[section] ?? {}) as Keys;
   if (typeof keys !== 'object' || Array.isArray(keys)) {
     throw new UnsupportedConfigError(
       `${where}: ${section} is ${JSON.stringify(keys)}, wanted an object or null`,
     );
   }
-  return { section, keys: keys as Keys };
+  const { rope_theta: inside } = keys;
+  const { rope_theta: beside } = config;
+  // Readers of rope_parameters take what is inside; of the older section it is not certain.
+  if (section === 'rope_scaling' && inside != null && beside != null && inside !== beside) {
+    throw new UnsupportedConfigError(
+      `${where} has rope_theta ${shown(beside)}, and in rope_scaling ${shown(inside)}; remove the one that does not apply`,
+    );
+  }
+  return keys;
 }
 
 function scalingType(keys: Keys, where: string): RopeScaling['type'] {
@@ -222,6 +265,15 @@ function inverseFrequencies(rope: RopeScaling, length: number): Float64Array {
     case 'dynamic': {
       const stretch = (rope.factor * length) / rope.maxPositionEmbeddings - (rope.factor - 1);
       return powers(rope.theta * stretch ** (dim / (dim - 2)));
+    }
+    case 'llama3': {
+      // Those that turn often within the original context are kept, those that turn less than once or so are slowed down.
+      const { factor, lowFreqFactor: low, highFreqFactor: high } = rope;
+      return powers(rope.theta).map((f) => {
+        const turns = (rope.originalMaxPositionEmbeddings * f) / (2 * Math.PI);
+        const kept = Math.min(1, Math.max(0, (turns - low) / (high - low)));
+        return (f / factor) * (1 - kept) + f * kept;
+      });
     }
     case 'yarn': {
       const [low, high] = yarnRange(rope);

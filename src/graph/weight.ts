@@ -155,41 +155,43 @@ export class Weights {
     );
   }
 
-  /** A vector, f32 on the GPU: `names` are full tensor names below this path, e.g. `q_norm.weight`. */
-  vector(names: readonly string[], sizes: readonly number[]): Weight {
+  /**
+   * A vector, f32 on the GPU: `names` are full tensor names below this path, e.g. `q_norm.weight`. Interleaved, their values come in
+   * turn, as the rows of a matrix do.
+   */
+  vector(names: readonly string[], sizes: readonly number[], layout: WeightLayout = 'stacked'): Weight {
     const full = names.map((n) => this.#full(n));
     const cols = sizes.reduce((a, b) => a + b, 0);
-    return this.#weight(full.join('+'), full, sizes, cols, undefined);
+    const interleave = layout === 'interleaved' ? names.length : 1;
+    return this.#weight(full.join('+'), full, sizes, cols, { interleave, unitRows: 1, role: undefined });
   }
 
   #full(name: string): string {
     return this.path ? `${this.path}.${name}` : name;
   }
 
-  /** `matrix` is undefined for a vector. */
+  /** Without a role it is a vector. */
   #weight(
     key: string,
     names: readonly string[],
     rowsOf: readonly number[],
     cols: number,
-    matrix: Pick<Weight, 'interleave' | 'unitRows' | 'role'> | undefined,
+    how: Pick<Weight, 'interleave' | 'unitRows' | 'role'>,
   ): Weight {
     const known = this.graph.weights.get(key);
     if (known) {
-      if (known.role === matrix?.role) return known;
-      throw new ShapeError(`${key} is asked for as ${matrix?.role}, and before as ${known.role}`);
+      if (known.role === how.role) return known;
+      throw new ShapeError(`${key} is asked for as ${how.role}, and before as ${known.role}`);
     }
+    const isVector = how.role === undefined;
     const wanted: WantedWeight = {
       key,
       names,
       rowsOf,
-      interleave: 1,
-      unitRows: 1,
-      role: undefined,
-      ...matrix,
-      rows: matrix ? rowsOf.reduce((a, b) => a + b, 0) : 1,
+      ...how,
+      rows: isVector ? 1 : rowsOf.reduce((a, b) => a + b, 0),
       cols,
-      isVector: !matrix,
+      isVector,
     };
     const weight: Weight = { ...wanted, format: this.graph.resolve(wanted) };
     this.graph.weights.set(key, weight);

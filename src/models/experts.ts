@@ -12,7 +12,7 @@ import {
   route,
 } from '../graph/ops/experts.ts';
 import { linear } from '../graph/ops/linear.ts';
-import type { Weight, Weights } from '../graph/weight.ts';
+import type { Weights } from '../graph/weight.ts';
 import type { ConfigReader } from './config.ts';
 import { gatedMlp } from './layers.ts';
 
@@ -71,6 +71,7 @@ export function routeSoftmax(logits: Tensor, cfg: ExpertsConfig): Routing {
     scoring: 'softmax',
     numGroups: 1,
     keptGroups: 1,
+    groupBest: 1,
     normalize: cfg.normTopkProb,
     scale: 1,
   });
@@ -119,9 +120,7 @@ export function sparseMlpWithSharedExpert(
   const shared = w
     .at('shared_expert')
     .run((ws) =>
-      gatedMlp(x, ws, { hiddenSize, intermediateSize, hiddenAct }, (h: Tensor, down: Weight) =>
-        linear(sigmoidGate(h, share), down),
-      ),
+      gatedMlp(x, ws, { hiddenSize, intermediateSize, hiddenAct }, (hidden) => sigmoidGate(hidden, share)),
     );
   return [shared, routedExperts(x, w, cfg, routing)];
 }

@@ -7,7 +7,7 @@ import { embed } from '../graph/ops/embed.ts';
 import { linear } from '../graph/ops/linear.ts';
 import { rmsNorm } from '../graph/ops/norm.ts';
 import { readRope } from '../graph/rope.ts';
-import type { Weight, Weights } from '../graph/weight.ts';
+import type { Weights } from '../graph/weight.ts';
 import { type ConfigReader, configReader } from './config.ts';
 import { type ModelConfig, named, type Recording } from './model.ts';
 
@@ -19,16 +19,34 @@ export interface DecoderConfig extends ModelConfig {
   readonly intermediateSize: number;
   readonly rmsNormEps: number;
   readonly tieWordEmbeddings: boolean;
+  /** Of q, k and v. */
   readonly attentionBias: boolean;
+  /** Of what attention gives. */
+  readonly outputBias: boolean;
+  readonly mlpBias: boolean;
+  /** Scores are multiplied with it. */
+  readonly attentionScale: number;
+  /** Embeddings, what a layer adds, and logits are multiplied with these. */
+  readonly embeddingMultiplier: number;
+  readonly residualMultiplier: number;
+  readonly logitsMultiplier: number;
   readonly hiddenAct: Activation;
   /** Of each layer the positions that a row sees, its own included; undefined: all. */
   readonly layerWindows: readonly (number | undefined)[];
 }
 
-/** Reads what every GQA decoder has. The family reads its own keys first, through `own`. */
+/** What families take for granted, and their configs do not say. */
+interface Defaults {
+  attentionBias: boolean;
+  /** `attention_bias` is one of o_proj, too. */
+  biasesOutput?: boolean;
+  tieWordEmbeddings?: boolean;
+}
+
+/** Reads what every GQA decoder has. The family reads its own keys first, through `own`, and what it gives wins. */
 export function decoderConfig<Own extends object = object>(
   json: Readonly<Record<string, unknown>>,
-  defaults: { attentionBias: boolean },
+  { attentionBias: isBiased, biasesOutput = false, tieWordEmbeddings = false }: Defaults,
   own?: (read: ConfigReader) => Own,
 ): DecoderConfig & Own {
   const read = configReader(json);
@@ -45,30 +63,36 @@ export function decoderConfig<Own extends object = object>(
   if (headDim % 4 !== 0) {
     throw new UnsupportedConfigError(`config.json: head_dim is ${headDim}, wanted a multiple of 4`);
   }
-  read.expect('mlp_bias', false);
   for (const key of ['rope_theta', 'rope_scaling', 'rope_parameters', 'partial_rotary_factor']) read.raw(key);
   const maxPositionEmbeddings = read.count('max_position_embeddings');
   const numHiddenLayers = read.count('num_hidden_layers');
   const layerWindows = readWindows(read, numHiddenLayers);
-  const config: DecoderConfig = {
+  const attentionBias = read.flag('attention_bias', isBiased);
+  const config: Omit<DecoderConfig, 'windows'> = {
     vocabSize: read.count('vocab_size'),
     hiddenSize,
     numHiddenLayers,
     layerWindows,
-    windows: [...new Set([undefined, ...layerWindows])],
     numAttentionHeads,
     numKeyValueHeads,
     headDim,
     intermediateSize: read.count('intermediate_size'),
     rmsNormEps: read.number('rms_norm_eps'),
-    tieWordEmbeddings: read.flag('tie_word_embeddings', false),
+    tieWordEmbeddings: read.flag('tie_word_embeddings', tieWordEmbeddings),
     hiddenAct: read.choice('hidden_act', HIDDEN_ACTS, 'silu'),
-    attentionBias: read.flag('attention_bias', defaults.attentionBias),
+    attentionBias,
+    outputBias: attentionBias && biasesOutput,
+    mlpBias: read.flag('mlp_bias', false),
+    attentionScale: headDim ** -0.5,
+    embeddingMultiplier: 1,
+    residualMultiplier: 1,
+    logitsMultiplier: 1,
     maxPositionEmbeddings,
     rope: readRope(json, headDim, 'config.json'),
   };
   read.finish();
-  return { ...config, ...more };
+  const all = { ...config, ...more };
+  return { ...all, windows: [...new Set([undefined, ...all.layerWindows])] };
 }
 
 /**
@@ -105,7 +129,8 @@ export function decoder(
   cfg: Pick<
     DecoderConfig,
     'vocabSize' | 'hiddenSize' | 'numHiddenLayers' | 'rmsNormEps' | 'tieWordEmbeddings'
-  >,
+  > &
+    Partial<Pick<DecoderConfig, 'embeddingMultiplier' | 'logitsMultiplier'>>,
   into: Recording,
   layer: (x: Tensor, w: Weights, layer: number) => Tensor,
 ): Tensor {
@@ -113,7 +138,7 @@ export function decoder(
   const embedding = model.matrix(['embed_tokens'], [cfg.vocabSize], cfg.hiddenSize, { role: 'embedding' });
   let x = model
     .at('embed_tokens')
-    .run(() => named(embed(into.graph, into.rows, embedding), 'model.embed_tokens'));
+    .run(() => named(embed(into.graph, into.rows, embedding, cfg.embeddingMultiplier), 'model.embed_tokens'));
   for (let i = 0; i < cfg.numHiddenLayers; i++) {
     x = model.at('layers', i).run((wl) => named(layer(x, wl, i), wl.path));
   }
@@ -128,7 +153,7 @@ export function decoder(
   const head = cfg.tieWordEmbeddings
     ? embedding
     : w.matrix(['lm_head'], [cfg.vocabSize], cfg.hiddenSize, { role: 'head' });
-  return w.at('lm_head').run(() => named(linear(normed, head), 'lm_head'));
+  return w.at('lm_head').run(() => named(linear(normed, head, undefined, cfg.logitsMultiplier), 'lm_head'));
 }
 
 /** RMS norm with the weight `name`. */
@@ -164,26 +189,21 @@ export function gatedMlp(
     hiddenSize,
     intermediateSize,
     hiddenAct,
-  }: { hiddenSize: number; intermediateSize: number; hiddenAct: Activation },
-  down: (hidden: Tensor, weight: Weight) => Tensor = linear,
+    mlpBias = false,
+    residualMultiplier,
+  }: Pick<DecoderConfig, 'hiddenSize' | 'intermediateSize' | 'hiddenAct'> &
+    Partial<Pick<DecoderConfig, 'mlpBias' | 'residualMultiplier'>>,
+  prepare: (hidden: Tensor) => Tensor = (hidden) => hidden,
 ): Tensor {
-  const gateUp = w.matrix(['gate_proj', 'up_proj'], [intermediateSize, intermediateSize], hiddenSize, {
-    layout: 'interleaved',
-  });
-  return down(gate(linear(x, gateUp), hiddenAct), w.matrix(['down_proj'], [hiddenSize], intermediateSize));
-}
-
-/** q, k and v in one projection: views [rows, heads, head_dim] of its output. */
-export function projectQkv(x: Tensor, w: Weights, cfg: DecoderConfig): Tensor {
-  const names = ['q_proj', 'k_proj', 'v_proj'];
-  const sizes = [cfg.numAttentionHeads, cfg.numKeyValueHeads, cfg.numKeyValueHeads].map(
-    (n) => n * cfg.headDim,
+  const names = ['gate_proj', 'up_proj'];
+  const sizes = [intermediateSize, intermediateSize];
+  const biases = names.map((name) => `${name}.bias`);
+  const gateUp = w.matrix(names, sizes, hiddenSize, { layout: 'interleaved' });
+  const hidden = gate(
+    linear(x, gateUp, mlpBias ? w.vector(biases, sizes, 'interleaved') : undefined),
+    hiddenAct,
   );
-  const bias = cfg.attentionBias
-    ? w.vector(
-        names.map((n) => `${n}.bias`),
-        sizes,
-      )
-    : undefined;
-  return linear(x, w.matrix(names, sizes, cfg.hiddenSize), bias);
+  const bias = mlpBias ? w.vector(['down_proj.bias'], [hiddenSize]) : undefined;
+  const down = w.matrix(['down_proj'], [hiddenSize], intermediateSize);
+  return linear(prepare(hidden), down, bias, residualMultiplier);
 }

@@ -36,6 +36,8 @@ export interface Recording {
 export interface ModelFamily<Config extends ModelConfig = ModelConfig> {
   /** The strings of `architectures` in config.json that this family answers to. */
   readonly architectures: readonly string[];
+  /** The `model_type` of config.json, for files that name no architecture. */
+  readonly modelType: string;
   /** Reads config.json. @throws UnsupportedConfigError */
   readonly config: (json: Readonly<Record<string, unknown>>) => Config;
   /** Records the forward pass: the tokens of the batch's rows -> logits f32 [rows or sequences, vocab_size]. */

@@ -1,4 +1,5 @@
 /** @file Qwen2 mixtures of experts (Qwen1.5-MoE-A2.7B, Qwen2-57B-A14B): Qwen2's attention, routed experts and a gated shared one. */
+import { attention } from './attention.ts';
 import {
   type ExpertsConfig,
   expectVec4s,
@@ -10,7 +11,6 @@ import {
 } from './experts.ts';
 import { type DecoderConfig, decoder, decoderConfig, gatedMlp, preNormLayer } from './layers.ts';
 import { defineModel } from './model.ts';
-import { qwen2Attention } from './qwen2.ts';
 
 interface Qwen2MoeConfig extends DecoderConfig, ExpertsConfig, SparseLayers {
   readonly sharedExpertIntermediateSize: number;
@@ -18,6 +18,7 @@ interface Qwen2MoeConfig extends DecoderConfig, ExpertsConfig, SparseLayers {
 
 export const qwen2Moe = defineModel<Qwen2MoeConfig>({
   architectures: ['Qwen2MoeForCausalLM'],
+  modelType: 'qwen2_moe',
   config: (json) =>
     decoderConfig(json, { attentionBias: true }, (read) => {
       // Newer configs say what older ones take for granted.
@@ -36,7 +37,7 @@ export const qwen2Moe = defineModel<Qwen2MoeConfig>({
         x,
         wl,
         cfg,
-        (h, wa) => qwen2Attention(h, wa, cfg, into, layer),
+        (h, wa) => attention(h, wa, cfg, into, layer),
         (h, wm) => (isSparse(cfg, layer) ? sparseMlpWithSharedExpert(h, wm, cfg) : [gatedMlp(h, wm, cfg)]),
       ),
     ),

@@ -50,8 +50,8 @@ export async function openCheckpoint(source: Source, options: ReadOptions = {}):
   ]);
   // With an index, nobody asks for the single file that most sharded checkpoints lack: browsers log every 404.
   const entries = index
-    ? await readShards(source, parseIndex(index, at(source, INDEX_FILE)), options)
-    : await readSingle(source, options);
+    ? await readIndexed(source, parseIndex(index, at(source, INDEX_FILE)), options)
+    : await readUnindexed(source, options);
   return {
     source,
     config,
@@ -71,21 +71,67 @@ export async function readJson(
   return bytes && parseJsonObject(bytes, at(source, name));
 }
 
-async function readSingle(source: Source, options: ReadOptions): Promise<TensorEntry[]> {
+/** The whole file; else the only one there is, or all shards of one. */
+async function readUnindexed(source: Source, options: ReadOptions): Promise<TensorEntry[]> {
   const start = await source.readStart(SINGLE_FILE, FIRST_READ_BYTES, options);
   if (start) return readTensors(source, SINGLE_FILE, start, options);
-  const others = ((await source.list?.(options)) ?? []).filter((name) => /^[^/]+\.safetensors$/.test(name));
-  const [file] = others;
-  if (file === undefined || others.length > 1) throw await missing(source, SINGLE_FILE, options);
-  return readTensors(source, file, await source.readStart(file, FIRST_READ_BYTES, options), options);
+  const files = filesOfOneModel((await source.list?.(options)) ?? []);
+  if (!files) throw await missing(source, SINGLE_FILE, options);
+  return [...(await readShards(source, files, options)).values()];
 }
 
-async function readShards(
+/** Of the files of a folder those that hold one model, if that is certain. */
+function filesOfOneModel(names: readonly string[]): string[] | undefined {
+  const files = names.filter((name) => /^[^/]+\.safetensors$/.test(name)).sort();
+  if (files.length === 1) return files;
+  const shards = files.map((name) => /^(.+)-(\d+)-of-(\d+)\.safetensors$/.exec(name));
+  const [first] = shards;
+  const isWhole = shards.every((shard, i) => {
+    const [, model, number, count] = shard ?? [];
+    return model === first?.[1] && Number(number) === i + 1 && Number(count) === files.length;
+  });
+  return files.length > 0 && isWhole ? files : undefined;
+}
+
+/** A shard that an index names is not there. */
+class MissingShardError extends CorruptCheckpointError {}
+
+async function readIndexed(
   source: Source,
   fileOf: Map<string, string>,
   options: ReadOptions,
 ): Promise<TensorEntry[]> {
   const files = [...new Set(fileOf.values())].sort();
+  let entries: Map<string, TensorEntry>;
+  try {
+    entries = await readShards(source, files, options);
+  } catch (error) {
+    // The index of another download may lie beside a file that is whole.
+    const whole =
+      error instanceof MissingShardError
+        ? await source.readStart(SINGLE_FILE, FIRST_READ_BYTES, options)
+        : undefined;
+    if (!whole) throw error;
+    return readTensors(source, SINGLE_FILE, whole, options);
+  }
+  for (const [name, file] of fileOf) {
+    const found = entries.get(name);
+    // Some indexes name tensors that no file ever had, and that no model reads: whoever needs one will miss it.
+    if (!found || found.file === file) continue;
+    throw new CorruptCheckpointError(
+      `${at(source, INDEX_FILE)}: tensor ${quoted(name)} should be in ${file}, and is in ${found.file}. ` +
+        'Do index and shards come from the same download? Get both again.',
+    );
+  }
+  return [...entries.values()];
+}
+
+/** The tensors of several files, by name. */
+async function readShards(
+  source: Source,
+  files: readonly string[],
+  options: ReadOptions,
+): Promise<Map<string, TensorEntry>> {
   const shards = await mapInWindow(files, options, async (file, options) => {
     const start = await source.readStart(file, FIRST_READ_BYTES, options);
     return readTensors(source, file, start, options);
@@ -101,15 +147,7 @@ async function readShards(
     }
     entries.set(tensor.name, tensor);
   }
-  for (const [name, file] of fileOf) {
-    const found = entries.get(name);
-    if (found?.file === file) continue;
-    throw new CorruptCheckpointError(
-      `${at(source, INDEX_FILE)}: tensor ${quoted(name)} should be in ${file}, and ` +
-        `${found ? `is in ${found.file}` : 'is in no shard'}. Do index and shards come from the same download? Get both again.`,
-    );
-  }
-  return [...entries.values()];
+  return entries;
 }
 
 async function readTensors(
@@ -120,7 +158,7 @@ async function readTensors(
 ): Promise<TensorEntry[]> {
   const where = at(source, file);
   if (!start) {
-    throw new CorruptCheckpointError(
+    throw new MissingShardError(
       `${where}: there is no such file, although ${INDEX_FILE} names it. Download it into the same place.`,
     );
   }

@@ -8,7 +8,7 @@ import { CorruptCheckpointError } from '../errors.ts';
 import { isPlainName } from '../sources/source.ts';
 import { isJsonObject, parseStrictJsonObject, quoted } from './json.ts';
 
-/** Bytes of one element, by the format's dtype names. */
+/** Bytes of one element, by the format's dtype names; some are less than a byte. */
 export const DTYPE_BYTES = {
   F64: 8,
   F32: 4,
@@ -16,6 +16,13 @@ export const DTYPE_BYTES = {
   BF16: 2,
   F8_E4M3: 1,
   F8_E5M2: 1,
+  F8_E8M0: 1,
+  F8_E4M3FNUZ: 1,
+  F8_E5M2FNUZ: 1,
+  F6_E2M3: 0.75,
+  F6_E3M2: 0.75,
+  F4: 0.5,
+  C64: 8,
   I64: 8,
   I32: 4,
   I16: 2,
@@ -123,7 +130,7 @@ function parseTensor(name: string, info: unknown, dataBegin: number, where: stri
   }
   const length = byteLength(shape, DTYPE_BYTES[dtype]);
   if (length === undefined)
-    return fail(`has shape ${shown(shape)}, which is more than 2^53 bytes of ${dtype}`);
+    return fail(`has shape ${shown(shape)}, which is no whole number of bytes of ${dtype} below 2^53`);
   const [begin, end] = offsets as [number, number];
   if (end - begin !== length) {
     return fail(
@@ -165,14 +172,15 @@ function checkLayout(
   );
 }
 
-/** Bytes of a tensor; undefined where a partial product leaves the exact integers. */
+/** Bytes of a tensor; undefined where they, or a partial product, leave the exact integers. */
 function byteLength(shape: number[], elementBytes: number): number | undefined {
-  let length = elementBytes;
+  let count = 1;
   for (const extent of shape) {
-    length *= extent;
-    if (!Number.isSafeInteger(length)) return undefined;
+    count *= extent;
+    if (!Number.isSafeInteger(count)) return undefined;
   }
-  return length;
+  const length = count * elementBytes;
+  return Number.isSafeInteger(length) ? length : undefined;
 }
 
 function isDtype(value: unknown): value is SafetensorsDtype {
@@ -201,7 +209,8 @@ export function parseIndex(bytes: Uint8Array, where: string): Map<string, string
     );
   }
   const files = new Map<string, string>();
-  for (const [name, file] of Object.entries(weightMap)) {
+  for (const [name, given] of Object.entries(weightMap)) {
+    const file = typeof given === 'string' ? given.replace(/^(\.\/)+/, '') : given;
     if (typeof file !== 'string' || !isPlainName(file)) {
       throw new CorruptCheckpointError(
         `${where}: tensor ${quoted(name)} is said to be in ${shown(file)}, wanted the name of a file in the same ` +

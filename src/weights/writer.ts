@@ -102,8 +102,12 @@ export class Writer {
     const rowBytes = source.sections.find((s) => s.name === piece.section)!.rowBytes(weight.cols);
     const { firstRow, numRows, bytes } = packedRows(place, piece, chunk, rowBytes);
     if (weight.isVector) {
-      // The pieces of a fused vector stand one after another; all but the last fill whole vec4s or are written as words.
       const target = buffers[0]!.get(piece.section)!;
+      if (stride > 1) {
+        await this.#scatter.move(this.#stage(bytes), target, inTurn(bytes.length / 4, first, stride));
+        return bytes.length;
+      }
+      // The pieces of a fused vector stand one after another; all but the last fill whole vec4s or are written as words.
       this.#device.queue.writeBuffer(target, vectorOffset(weight, chunk.tensor.name), bytes);
       return bytes.length;
     }
@@ -203,6 +207,13 @@ function movesOf(
       return piece satisfies never;
   }
 }
+
+/** Words that go to every `stride`-th place from `first` on. */
+const inTurn = (count: number, first: number, stride: number): WordMoves => ({
+  majors: { count, src: 1, dst: stride },
+  minors: { count: 1, dst: 1 },
+  first: { src: 0, dst: first },
+});
 
 /** Where a piece of a fused vector starts, in bytes. */
 function vectorOffset(weight: Weight, name: string): number {

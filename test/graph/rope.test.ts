@@ -27,6 +27,13 @@ function expectAngles(
   expect(wrong).toEqual([]);
 }
 
+const llama3 = {
+  rope_type: 'llama3',
+  factor: 8,
+  low_freq_factor: 1,
+  high_freq_factor: 4,
+  original_max_position_embeddings: 8192,
+};
 const yarn4 = { factor: 4, original_max_position_embeddings: 64 };
 
 describe('angle tables follow the formulas', () => {
@@ -54,6 +61,49 @@ describe('angle tables follow the formulas', () => {
       },
       64,
       { type: 'dynamic', theta: 1e4, dim: 64, factor: 2, maxPositionEmbeddings: 512 },
+    ],
+    [
+      'Llama 3',
+      { rope_theta: 5e5, rope_scaling: llama3 },
+      128,
+      {
+        type: 'llama3',
+        theta: 5e5,
+        dim: 128,
+        factor: 8,
+        lowFreqFactor: 1,
+        highFreqFactor: 4,
+        originalMaxPositionEmbeddings: 8192,
+      },
+    ],
+    [
+      'YaRN of DeepSeek-R1-0528-Qwen3-8B, whose attn_factor takes back what YaRN multiplies with',
+      { rope_theta: 1e6, rope_scaling: { ...yarn4, rope_type: 'yarn', attn_factor: 0.8782488562869419 } },
+      128,
+      {
+        type: 'yarn',
+        theta: 1e6,
+        dim: 128,
+        factor: 4,
+        originalMaxPositionEmbeddings: 64,
+        attentionFactor: 1,
+      },
+    ],
+    [
+      'both sections that mean the same',
+      {
+        rope_theta: 1e4,
+        rope_scaling: { type: 'linear', factor: 3 },
+        rope_parameters: { rope_type: 'linear', factor: 3, rope_theta: 1e4 },
+      },
+      40,
+      { type: 'linear', theta: 1e4, dim: 40, factor: 3 },
+    ],
+    [
+      'rope_theta inside rope_parameters wins',
+      { rope_theta: 1e4, rope_parameters: { rope_type: 'default', rope_theta: 1e6 } },
+      32,
+      { type: 'default', theta: 1e6, dim: 32 },
     ],
     [
       'YaRN of the golden fixture',
@@ -184,7 +234,14 @@ describe('a config that is not understood is refused by name', () => {
       64,
       /config\.json.*rope_scaling.*"longrope"/,
     ],
-    [{ rope_scaling: { rope_type: 'llama3', factor: 8 } }, 64, /"llama3"/],
+    [{ rope_scaling: { ...llama3, low_freq_factor: undefined } }, 64, /low_freq_factor is undefined/],
+    [{ rope_scaling: { ...llama3, high_freq_factor: 1 } }, 64, /high_freq_factor is 1, wanted more than/],
+    [
+      { rope_scaling: { ...llama3, original_max_position_embeddings: undefined } },
+      64,
+      /original_max_position_embeddings is undefined/,
+    ],
+    [{ rope_scaling: { ...llama3, beta_fast: 32 } }, 64, /beta_fast is 32/],
     [{ rope_scaling: { type: 'mrope', mrope_section: [16, 24, 24] } }, 64, /"mrope"/],
     [{ rope_scaling: { type: 'mrope', rope_type: 'default', mrope_section: [1] } }, 64, /"default".*"mrope"/],
     [{ rope_scaling: { rope_type: 'default', mrope_section: [16] } }, 64, /mrope_section is \[16\]/],
@@ -198,7 +255,16 @@ describe('a config that is not understood is refused by name', () => {
     [{ rope_scaling: { type: 'yarn', ...yarn4, finetuned: true } }, 64, /finetuned is true/],
     [{ rope_scaling: { type: 'toString' } }, 64, /"toString"/],
     [{ rope_scaling: 'yarn' }, 64, /rope_scaling is "yarn"/],
-    [{ rope_scaling: { type: 'linear', factor: 2 }, rope_parameters: { rope_theta: 1e4 } }, 64, /both/],
+    [
+      { rope_scaling: { type: 'linear', factor: 2 }, rope_parameters: { rope_theta: 1e4 } },
+      64,
+      /different angles/,
+    ],
+    [
+      { rope_theta: 1e6, rope_scaling: { type: 'default', rope_theta: 1e4 } },
+      64,
+      /rope_theta 1000000, and .* 10000/,
+    ],
     [{ rope_theta: 0 }, 64, /rope_theta is 0/],
     [{ rope_theta: Number.NaN }, 64, /rope_theta/],
     [{ partial_rotary_factor: 0.3 }, 64, /19 of 64/],

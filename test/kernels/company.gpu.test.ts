@@ -141,7 +141,7 @@ describe.for(names)('a row gives the same bits alone and in company, over %s wei
                 weight: w.matrix(['m'], [weightRows], cols),
                 ...(isFolded && { bias: w.vector(['bias'], [weightRows]), norm: w.vector(['norm'], [cols]) }),
               },
-              attrs: { eps: 1e-5, gate: isFolded ? 'silu' : undefined },
+              attrs: { eps: 1e-5, gate: isFolded ? 'silu' : undefined, scale: 1 },
               outputs: { out: tensor(outputs) },
             });
           },

@@ -16,19 +16,20 @@ async function check(
   tokens: number[],
   [tableRows, cols]: [number, number],
   maxBindingBytes?: number,
+  scale = 1,
 ): Promise<void> {
   const seed = freshSeed();
   const packed = packers[format]!(randomNormal(seededRandom(seed), tableRows * cols), tableRows, cols);
   const outcomes = await runVariants(variants, {
     resolve: () => formats[format],
     record: (graph) =>
-      embed(graph, tokens.length + 1, new Weights(graph).matrix(['embed_tokens'], [tableRows], cols)),
+      embed(graph, tokens.length + 1, new Weights(graph).matrix(['embed_tokens'], [tableRows], cols), scale),
     data: {},
     weights: { weight: packed.sections },
     batch: { rows: tokens.length, tokens },
     maxBindingBytes,
   });
-  const values = reference(tokens, packed.values, tableRows, cols);
+  const values = reference(tokens, packed.values, tableRows, cols).map((value) => Math.fround(value * scale));
   // A GPU may flush subnormal float16 to zero.
   const tolerance = (i: number): number => (Math.abs(values[i]!) < 2 ** -14 ? Math.abs(values[i]!) : 0);
   for (const outcome of outcomes) expectRows(outcome, 'out', { values, tolerance }, seed);
@@ -36,6 +37,10 @@ async function check(
 
 it.for(names)('looks up rows of a %s table, exactly', async (format) => {
   await check(format, [0, 36, 5, 36, 17], [37, 33]);
+});
+
+it('multiplies what it looks up', async () => {
+  await check('bf16', [3, 0, 7, 6], [7, 33], undefined, 12.5);
 });
 
 it('gives NaN for a token outside the table, and nothing else', async () => {

@@ -246,6 +246,7 @@ describe('expertLinear', () => {
         scoring: 'softmax',
         numGroups: 1,
         keptGroups: 1,
+        groupBest: 1,
         normalize: true,
         scale: 1,
       });

@@ -21,6 +21,7 @@ interface Case {
   norm?: boolean;
   gate?: Activation;
   residual?: boolean;
+  scale?: number;
   /** x is a view of the columns from here on of wider rows. */
   viewAt?: number;
   maxBindingBytes?: number;
@@ -64,7 +65,7 @@ async function check(format: keyof typeof formats, c: Case, only?: string[]): Pr
           bias: bias && w.vector(['bias'], [c.weightRows]),
           norm: norm && w.vector(['norm'], [c.cols]),
         },
-        attrs: { eps, gate: c.gate },
+        attrs: { eps, gate: c.gate, scale: c.scale ?? 1 },
         outputs: { out: tensor(outputs) },
       };
       graph.ops.push(op);
@@ -86,6 +87,7 @@ async function check(format: keyof typeof formats, c: Case, only?: string[]): Pr
     eps,
     gate: c.gate,
     residual,
+    scale: c.scale,
   });
   for (const outcome of outcomes) {
     expectRows(outcome, 'out', { values: out, tolerance: (i) => TOLERANCE * magnitude[i]! }, seed);
@@ -102,12 +104,12 @@ const many = ['tile-small-f16', 'tile-small'];
 
 describe.for(Object.keys(formats) as (keyof typeof formats)[])('linear over %s weights', (format) => {
   it('multiplies few rows, with all that can be folded in and padding behind every row', async () => {
-    const folded = { bias: true, norm: true, gate: 'silu', residual: true } as const;
+    const folded = { bias: true, norm: true, gate: 'silu', residual: true, scale: 0.37 } as const;
     await check(format, { rows: 2, cols: 41, weightRows: 22, ...folded }, few);
   });
 
   it('multiplies many rows, of which some do not count', async () => {
-    await check(format, { rows: 13, stepRows: 11, cols: 41, weightRows: 38 }, many);
+    await check(format, { rows: 13, stepRows: 11, cols: 41, weightRows: 38, scale: 8 }, many);
   });
 });
 
@@ -195,7 +197,7 @@ describe('linear', () => {
         scope: 'test',
         inputs: { x },
         weights: { weight: w.matrix(['m'], [64], 64), norm },
-        attrs: { eps: 0, gate: undefined },
+        attrs: { eps: 0, gate: undefined, scale: 1 },
         outputs: { out: createTensor(graph, [rows, 64]) },
       };
       expect(
@@ -216,7 +218,7 @@ describe('linear', () => {
             scope: 'test',
             inputs: { x: createTensor(graph, [rows, 8]) },
             weights: { weight: new Weights(graph).matrix(['m'], [8], 8) },
-            attrs: { eps: 0, gate: 'silu' },
+            attrs: { eps: 0, gate: 'silu', scale: 1 },
             outputs: { out },
           });
         },

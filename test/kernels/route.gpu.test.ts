@@ -15,7 +15,7 @@ interface Config {
 
 const attrsOf = (
   given: Pick<RouteOp['attrs'], 'k' | 'scoring'> & Partial<RouteOp['attrs']>,
-): RouteOp['attrs'] => ({ numGroups: 1, keptGroups: 1, normalize: false, scale: 1, ...given });
+): RouteOp['attrs'] => ({ numGroups: 1, keptGroups: 1, groupBest: 2, normalize: false, scale: 1, ...given });
 
 const configs: Config[] = [
   { name: 'qwen3-30b', numExperts: 128, attrs: attrsOf({ k: 8, scoring: 'softmax', normalize: true }) },
@@ -24,7 +24,7 @@ const configs: Config[] = [
     name: 'deepseek-v3',
     numExperts: 256,
     hasBias: true,
-    attrs: { k: 8, scoring: 'sigmoid', numGroups: 8, keptGroups: 4, normalize: true, scale: 2.5 },
+    attrs: attrsOf({ k: 8, scoring: 'sigmoid', numGroups: 8, keptGroups: 4, normalize: true, scale: 2.5 }),
   },
   {
     name: 'as many as there may be',
@@ -42,6 +42,11 @@ const configs: Config[] = [
     name: 'softmax in groups',
     numExperts: 16,
     attrs: attrsOf({ k: 4, scoring: 'softmax', numGroups: 4, keptGroups: 2 }),
+  },
+  {
+    name: 'deepseek-v2',
+    numExperts: 160,
+    attrs: attrsOf({ k: 6, scoring: 'softmax', numGroups: 8, keptGroups: 3, groupBest: 1, scale: 16 }),
   },
   {
     name: 'sigmoid in pairs',

@@ -1,4 +1,4 @@
-/** @file y = W x (+ bias); gated products of neighbouring rows; (+ residual). With a norm, x is RMS-normalised first. */
+/** @file y = W x (+ bias); gated products of neighbouring rows; times scale; (+ residual). With a norm, x is RMS-normalised first. */
 import type { Activation } from '../../src/graph/activation.ts';
 import { gate } from './gate.ts';
 import { rmsNorm } from './rms-norm.ts';
@@ -17,6 +17,7 @@ export interface LinearProblem {
   gate?: Activation | undefined;
   /** [rows, outputs] */
   residual?: ArrayLike<number>;
+  scale?: number | undefined;
 }
 
 /** [rows, outputs], and for each output the sum of the magnitudes that went into it: what rounding errors are measured by. */
@@ -36,9 +37,11 @@ export function linear(p: LinearProblem): { out: Float64Array; magnitude: Float6
       }
     }
   }
-  const out = p.gate ? gate(y, p.gate) : y;
+  const { scale = 1 } = p;
+  const out = (p.gate ? gate(y, p.gate) : y).map((value) => scale * value);
   // An error of the gate grows by at most 1.13, the steepest slope of gelu (silu 1.1), times up; one of up by the activated gate.
-  const magnitude = p.gate ? out.map((_, i) => 2.13 * size[2 * i]! * size[2 * i + 1]!) : size;
+  const sizes = p.gate ? out.map((_, i) => 2.13 * size[2 * i]! * size[2 * i + 1]!) : size;
+  const magnitude = sizes.map((value) => Math.abs(scale) * value);
   for (let i = 0; p.residual && i < out.length; i++) {
     out[i]! += p.residual[i]!;
     magnitude[i]! += Math.abs(p.residual[i]!);

@@ -2,7 +2,7 @@
 
 /** The numbers of a config, as modeling_rope_utils.py names them. */
 export interface RopeNumbers {
-  type: 'default' | 'linear' | 'dynamic' | 'yarn';
+  type: 'default' | 'linear' | 'dynamic' | 'llama3' | 'yarn';
   theta: number;
   dim: number;
   factor?: number;
@@ -14,6 +14,8 @@ export interface RopeNumbers {
   mscale?: number;
   mscaleAllDim?: number;
   truncate?: boolean;
+  lowFreqFactor?: number;
+  highFreqFactor?: number;
 }
 
 /** Cosine and sine for pair `i` of a token at `position` in a context of `sequenceLength` tokens. */
@@ -37,6 +39,14 @@ function inverseFrequency(r: RopeNumbers, i: number, sequenceLength: number): nu
     const grown = (r.factor! * sequenceLength) / r.maxPositionEmbeddings! - r.factor! + 1;
     const theta = r.theta * grown ** (r.dim / (r.dim - 2));
     return 1 / theta ** ((2 * i) / r.dim);
+  }
+  if (r.type === 'llama3') {
+    const wavelength = (2 * Math.PI) / plain;
+    const original = r.originalMaxPositionEmbeddings!;
+    if (wavelength < original / r.highFreqFactor!) return plain;
+    if (wavelength > original / r.lowFreqFactor!) return plain / r.factor!;
+    const smooth = (original / wavelength - r.lowFreqFactor!) / (r.highFreqFactor! - r.lowFreqFactor!);
+    return plain * ((1 - smooth) / r.factor! + smooth);
   }
   const ramp = yarnRamp(r, i);
   return (1 - ramp) * plain + ramp * (plain / r.factor!);

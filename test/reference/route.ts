@@ -8,7 +8,7 @@ export interface Routed {
   readonly scores: Float64Array;
   /** What experts were chosen by. Without a bias the logits: scores have their order, but may underflow. */
   readonly choice: Float64Array;
-  /** The two best experts of each group, the sum of their choice scores, and the groups that were kept. */
+  /** The best experts of each group, one or two, the sum of their choice scores, and the groups that were kept. */
   readonly groupBest: number[][];
   readonly groupScores: Float64Array;
   readonly kept: number[];
@@ -39,7 +39,7 @@ export function scalesOf(
 }
 
 export function route(logits: Float32Array, bias: Float32Array | undefined, attrs: RouteOp['attrs']): Routed {
-  const { k, scoring, numGroups, keptGroups } = attrs;
+  const { k, scoring, numGroups, keptGroups, groupBest: numBest } = attrs;
   const x = new Float64Array(logits);
   const top = x.reduce((a, b) => Math.max(a, b));
   const total = x.reduce((sum, value) => sum + Math.exp(value - top), 0);
@@ -52,7 +52,7 @@ export function route(logits: Float32Array, bias: Float32Array | undefined, attr
     if (i % groupSize === 0) groups.push([]);
     groups.at(-1)!.push(i);
   }
-  const groupBest = groups.map((group) => largest(choice, group, Math.min(2, groupSize)));
+  const groupBest = groups.map((group) => largest(choice, group, Math.min(numBest, groupSize)));
   const groupScores = Float64Array.from(groupBest, (best) =>
     best.reduce((sum, i) => sum + scores[i]! + (bias?.[i] ?? 0), 0),
   );

@@ -18,9 +18,9 @@ import { type Session, unitsAtMost } from '../../src/runtime/generate/session.ts
 import { samplingParams } from '../../src/runtime/load/generation-config.ts';
 import { type OpenedModel, openModel, type StartedModel, startModel } from '../../src/runtime/load/load.ts';
 import { ROW_COUNTS, recordPlan } from '../../src/runtime/program/plans.ts';
-import type { Source } from '../../src/sources/source.ts';
 import { fixtureFolders } from '../fixture-folders.ts';
 import { freshSeed, seededRandom } from '../kernels/harness.ts';
+import { withLongContext } from './long-context.ts';
 import { gpuWith, watchBuffers } from './watched-gpu.ts';
 
 const tiny = (name: string) => fixtureFolders('tinyModels').find((f) => f.name === name)!.source;
@@ -50,19 +50,6 @@ async function answer(
   }
   return next.value;
 }
-
-/** A checkpoint whose config says that it was made for so many tokens. */
-const withLongContext = (source: Source, maxPositions: number): Source => ({
-  label: source.label,
-  readStart: (...given) => source.readStart(...given),
-  stream: (...given) => source.stream(...given),
-  async readFile(name, options) {
-    const bytes = await source.readFile(name, options);
-    if (name !== 'config.json') return bytes;
-    const config = { ...JSON.parse(new TextDecoder().decode(bytes)), max_position_embeddings: maxPositions };
-    return new TextEncoder().encode(JSON.stringify(config));
-  },
-});
 
 type Started = StartedModel & { opened: OpenedModel };
 

@@ -197,6 +197,9 @@ describe('opening', () => {
 });
 
 describe('a checkpoint that is not whole', () => {
+  const shard2 = 'model-00002-of-00002.safetensors';
+  const whole2 = writeSafetensors(shards[shard2]!);
+
   test('without config.json says what was looked for, and what is there', async () => {
     const files = checkpointFiles({ 'config.json': undefined });
     const fromFolder = openCheckpoint(await writeFolder(files));
@@ -218,15 +221,38 @@ describe('a checkpoint that is not whole', () => {
     );
   });
 
-  test('with shards but no index is refused', async () => {
-    const opening = openCheckpoint(
-      pageSource(checkpointFiles({ 'model.safetensors.index.json': undefined })),
-    );
-    await expect(opening).rejects.toThrow(SourceError);
+  test('with shards but no index is read where all of them are there, and refused where not', async () => {
+    const noIndex = { 'model.safetensors.index.json': undefined };
+    const { tensors } = await openCheckpoint(pageSource(checkpointFiles(noIndex)));
+    expect([...tensors.keys()]).toEqual(['a', 'b', 'c']);
+    for (const changes of [
+      { 'model-00003-of-00003.safetensors': whole2 },
+      { 'other.safetensors': whole2 },
+      { [shard2]: undefined, 'model-00002-of-00003.safetensors': whole2 },
+    ]) {
+      const opening = openCheckpoint(pageSource(checkpointFiles({ ...noIndex, ...changes })));
+      await expect(opening).rejects.toThrow(SourceError);
+    }
   });
 
-  const shard2 = 'model-00002-of-00002.safetensors';
-  const whole2 = writeSafetensors(shards[shard2]!);
+  test('with an index that names tensors which no file has is read without them', async () => {
+    const index = JSON.parse(new TextDecoder().decode(writeIndex(shards)));
+    index.weight_map['lm_head.weight'] = shard2;
+    index.weight_map['mtp.fc.weight'] = `./${shard2}`;
+    const files = checkpointFiles({ 'model.safetensors.index.json': jsonBytes(index) });
+    const { tensors } = await openCheckpoint(pageSource(files));
+    expect([...tensors.keys()]).toEqual(['a', 'b', 'c']);
+  });
+
+  test('with an index whose shards are gone, beside a whole file, is read from that', async () => {
+    const whole = { 'model.safetensors': writeSafetensors([{ name: 'x', dtype: 'U8', shape: [1] }]) };
+    const gone = { 'model-00001-of-00002.safetensors': undefined, [shard2]: undefined };
+    const files = checkpointFiles({ ...gone, ...whole });
+    for (const source of [await writeFolder(files), openSource((await serveFiles(files)).url)]) {
+      expect([...(await openCheckpoint(source)).tensors.keys()]).toEqual(['x']);
+    }
+  });
+
   const cases: [string, Record<string, Uint8Array<ArrayBuffer> | undefined>, RegExp][] = [
     [
       'a missing shard',
@@ -255,11 +281,6 @@ describe('a checkpoint that is not whole', () => {
         }),
       },
       /tensor "d" should be in model-00001-of-00002\.safetensors, and is in model-00002-of-00002\.safetensors/,
-    ],
-    [
-      'a tensor in no shard',
-      { 'model.safetensors.index.json': jsonBytes({ weight_map: { z: shard2 } }) },
-      /tensor "z" should be in model-00002-of-00002\.safetensors, and is in no shard/,
     ],
     [
       'an index that leaves the folder',

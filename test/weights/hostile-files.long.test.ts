@@ -13,6 +13,7 @@ import {
   readHeaderLength,
   type SafetensorsDtype,
 } from '../../src/weights/safetensors.ts';
+import { wholeBytes } from './safetensors-writer.ts';
 
 const MAX_HEAP_BYTES = 128 * 2 ** 20;
 
@@ -115,10 +116,12 @@ interface Entry {
   fields: Field[];
 }
 
-const honestTensor = fc.record({
-  dtype: fc.constantFrom(...dtypes),
-  shape: fc.array(fc.nat(5), { maxLength: 3 }),
-});
+const honestTensor = fc
+  .record({
+    dtype: fc.constantFrom(...dtypes),
+    shape: fc.array(fc.nat(5), { maxLength: 3 }),
+  })
+  .map(({ dtype, shape }) => ({ dtype, shape: wholeBytes(dtype, shape) }));
 const mutation = fc.oneof(
   fc.record({ kind: fc.constant('value' as const), tensor: fc.nat(4), field: fc.nat(3), value }),
   fc.record({ kind: fc.constant('shift' as const), tensor: fc.nat(4), by: fc.integer({ min: -9, max: 9 }) }),

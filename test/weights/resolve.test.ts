@@ -225,6 +225,7 @@ describe('what a matrix becomes while it loads depends on what its family says i
         scoring: 'softmax',
         numGroups: 1,
         keptGroups: 1,
+        groupBest: 1,
         normalize: true,
         scale: 1,
       });

@@ -61,3 +61,7 @@ export function jsonBytes(value: unknown): Uint8Array<ArrayBuffer> {
 function byteLength(dtype: SafetensorsDtype, shape: number[]): number {
   return shape.reduce((product, extent) => product * extent, DTYPE_BYTES[dtype]);
 }
+
+/** A shape of whole bytes: elements of less than a byte come in fours. */
+export const wholeBytes = (dtype: SafetensorsDtype, shape: number[]): number[] =>
+  Number.isInteger(DTYPE_BYTES[dtype]) ? shape : [...shape, 4];

@@ -16,6 +16,7 @@ import {
   jsonBytes,
   type Lies,
   type TensorToWrite,
+  wholeBytes,
   writeSafetensors,
 } from './safetensors-writer.ts';
 
@@ -45,7 +46,7 @@ describe('files that are as they should be', () => {
     const tensors: TensorToWrite[] = Object.keys(DTYPE_BYTES).map((dtype, index) => ({
       name: `tensor ${dtype}`,
       dtype: dtype as SafetensorsDtype,
-      shape: [index, 3],
+      shape: wholeBytes(dtype as SafetensorsDtype, [index, 3]),
     }));
     tensors.push({ name: 'scalar', dtype: 'F32', shape: [] });
     for (const name of ['toString', 'constructor', '', 'ß\u0000\n"'])
@@ -108,7 +109,12 @@ describe('every lie of a header is an error that names file and tensor', () => {
     ['a tensor that is a number', { headerText: '{"a":1}' }, /tensor "a" is declared as 1/],
     ['a tensor that is null', { headerText: '{"a":null}' }, /tensor "a" is declared as null/],
     ['no fields', { headerText: '{"a":{}}' }, /tensor "a" has dtype nothing, wanted one of F64/],
-    ['an unknown dtype', change('b', { dtype: 'F4' }), /tensor "b" has dtype "F4", wanted one of F64/],
+    ['an unknown dtype', change('b', { dtype: 'F5' }), /tensor "b" has dtype "F5", wanted one of F64/],
+    [
+      'a part of a byte',
+      change('b', { dtype: 'F4', shape: [3] }),
+      /tensor "b" has shape \[3\], which is no whole/,
+    ],
     [
       'a dtype that is an inherited name',
       change('b', { dtype: 'toString' }),
@@ -118,11 +124,15 @@ describe('every lie of a header is an error that names file and tensor', () => {
     ['a fractional extent', change('a', { shape: [1.5, 4] }), /tensor "a" has shape \[1.5,4\]/],
     ['an extent that is text', change('a', { shape: ['2', 3] }), /tensor "a" has shape \["2",3\]/],
     ['a shape that is a number', change('a', { shape: 6 }), /tensor "a" has shape 6/],
-    ['a shape beyond 2^53', change('a', { shape: [2 ** 30, 2 ** 30] }), /more than 2\^53 bytes/],
+    [
+      'a shape beyond 2^53',
+      change('a', { shape: [2 ** 30, 2 ** 30] }),
+      /no whole number of bytes of F32 below 2\^53/,
+    ],
     [
       'a shape that overflows to zero',
       change('a', { shape: [2 ** 52, 2 ** 52, 0] }),
-      /more than 2\^53 bytes/,
+      /no whole number of bytes/,
     ],
     [
       'a shape of other size',
@@ -235,11 +245,13 @@ describe('an index', () => {
 describe('whatever is done to a file, it is read correctly or refused with a CorruptCheckpointError', () => {
   const dtypes = Object.keys(DTYPE_BYTES) as SafetensorsDtype[];
   const tensors = fc.uniqueArray(
-    fc.record({
-      name: fc.string({ maxLength: 8 }).filter((name) => name !== '__metadata__' && name !== '__proto__'),
-      dtype: fc.constantFrom(...dtypes),
-      shape: fc.array(fc.nat(4), { maxLength: 3 }),
-    }),
+    fc
+      .record({
+        name: fc.string({ maxLength: 8 }).filter((name) => name !== '__metadata__' && name !== '__proto__'),
+        dtype: fc.constantFrom(...dtypes),
+        shape: fc.array(fc.nat(4), { maxLength: 3 }),
+      })
+      .map(({ name, dtype, shape }) => ({ name, dtype, shape: wholeBytes(dtype, shape) })),
     { selector: ({ name }) => name, maxLength: 6 },
   );
 

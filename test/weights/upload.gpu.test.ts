@@ -1,5 +1,6 @@
 /** What kernels find in the buffers of a float8 checkpoint: ragged blocks, fused matrices, scales of every type in another file. */
 import { afterAll, expect, it } from 'vitest';
+import { readBuffer } from '../../src/gpu/buffers.ts';
 import { openDevice } from '../../src/gpu/device.ts';
 import { createGraph } from '../../src/graph/graph.ts';
 import { Weights } from '../../src/graph/weight.ts';
@@ -183,3 +184,32 @@ function firstDifference(actual: ArrayLike<number>, wanted: ArrayLike<number>): 
   for (let i = 0; i < wanted.length; i++) if (!Object.is(actual[i], wanted[i])) return i;
   return actual.length === wanted.length ? -1 : wanted.length;
 }
+
+it('values of vectors that are interleaved come in turn, and of others one after another', async () => {
+  const values = (first: number): Float32Array => Float32Array.from({ length: 7 }, (_, i) => first + i);
+  const tensors: TensorToWrite[] = ['gate', 'up'].map((name, i) => ({
+    name: `${name}.bias`,
+    dtype: 'F32',
+    shape: [7],
+    data: values(100 * i + 1),
+  }));
+  const files = { 'config.json': jsonBytes({}), 'model.safetensors': writeSafetensors(tensors) };
+  const checkpoint = await openCheckpoint(
+    openSource(Object.entries(files).map(([name, bytes]) => new File([bytes], name))),
+  );
+  for (const layout of ['interleaved', 'stacked'] as const) {
+    const graph = createGraph(checkpointResolver(checkpoint));
+    const vector = new Weights(graph).vector(['gate.bias', 'up.bias'], [7, 7], layout);
+    const weights = await uploadWeights(gpu, checkpoint, graph.weights.values());
+    try {
+      const buffer = weights.buffer(vector, 'data', { index: 0, begin: 0, rows: 1 });
+      const found = new Float32Array(await readBuffer(gpu.buffers, buffer)).slice(0, 14);
+      const wanted = Array.from({ length: 14 }, (_, i) =>
+        layout === 'interleaved' ? 100 * (i % 2) + 1 + (i >> 1) : i < 7 ? 1 + i : 94 + i,
+      );
+      expect([...found], layout).toEqual(wanted);
+    } finally {
+      weights.dispose();
+    }
+  }
+});

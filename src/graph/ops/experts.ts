@@ -17,7 +17,7 @@ import type { Weight } from '../weight.ts';
  * Chooses the k experts of each row. logits f32 [rows, experts]; experts u32 [rows, k], best first; scales f32 [rows, k].
  *   softmax: score = softmax(logits), chosen by score. sigmoid: score = sigmoid(logits), chosen by score + bias.
  *   With numGroups > 1 experts count off into groups of equal size, and only those of the keptGroups groups are eligible
- *   whose two best choice scores have the largest sum.
+ *   whose best choice scores, `groupBest` of them, have the largest sum.
  *   scale = score of the chosen (never with the bias), divided by the sum over the chosen if `normalize`, times `scale`.
  * Equal scores: the lowest expert (or group) first. A row with a NaN or an infinity among its logits has valid experts and
  * NaN scales, so that it shows in the output. Formulas: DeepSeek-V3 inference/model.py (Gate); transformers Qwen3MoeSparseMoeBlock.
@@ -31,6 +31,7 @@ export type RouteOp = OpRecord<
     scoring: 'softmax' | 'sigmoid';
     numGroups: number;
     keptGroups: number;
+    groupBest: 1 | 2;
     normalize: boolean;
     scale: number;
   },

@@ -5,14 +5,14 @@ import { expectCols, fail, rowsOf } from '../shapes.ts';
 import type { Weight } from '../weight.ts';
 
 /**
- * y = W x (+ bias); out = epilogue(y) (+ residual). With `norm`, x is RMS-normalised first. With `gate`, W's rows are
+ * y = W x (+ bias); out = scale * epilogue(y) (+ residual). With `norm`, x is RMS-normalised first. With `gate`, W's rows are
  * gate and up in turn and out[n] = activate(y[2n]) * y[2n + 1].
  */
 export type LinearOp = OpRecord<
   'linear',
   { x: Tensor; residual?: Tensor },
   { weight: Weight; bias?: Weight; norm?: Weight },
-  { eps: number; gate: Activation | undefined },
+  { eps: number; gate: Activation | undefined; scale: number },
   Out
 >;
 
@@ -22,8 +22,8 @@ declare module '../graph.ts' {
   }
 }
 
-/** x [rows, cols] -> [rows, weight.rows]. */
-export function linear(x: Tensor, weight: Weight, bias?: Weight): Tensor {
+/** x [rows, cols] -> scale * (W x + bias) [rows, weight.rows]. */
+export function linear(x: Tensor, weight: Weight, bias?: Weight, scale = 1): Tensor {
   expectCols(x, weight.cols, `linear ${weight.key}`);
   if (bias && bias.cols !== weight.rows)
     fail(x.graph, `bias ${bias.key}`, `${bias.cols} values`, `${weight.rows}`);
@@ -34,7 +34,7 @@ export function linear(x: Tensor, weight: Weight, bias?: Weight): Tensor {
     scope: x.graph.scope,
     inputs: { x },
     weights: bias ? { weight, bias } : { weight },
-    attrs: { eps: 0, gate: undefined },
+    attrs: { eps: 0, gate: undefined, scale },
     outputs: { out },
   });
   return out;

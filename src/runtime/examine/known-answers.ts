@@ -90,7 +90,7 @@ async function linearAnswers(
   const { inputs, attrs, outputs } = run.op;
   const { weight, bias, norm } = run.op.weights;
   const rows = Math.min(MAX_ROWS, inputs.x.shape[0]!);
-  const { gate } = attrs;
+  const { gate, scale } = attrs;
   const numOut = rowSize(outputs.out);
   const each = gate ? 2 : 1;
   const edges = splitRows(weight, gpu.traits.maxBindingBytes).flatMap(({ begin, rows: n }) => [
@@ -123,8 +123,8 @@ async function linearAnswers(
       answers.push({
         place: `out[${r}, ${n}]`,
         found: found[r * numOut + n]!,
-        wanted: y.sum + added,
-        magnitude: y.magnitude + Math.abs(added),
+        wanted: scale * y.sum + added,
+        magnitude: Math.abs(scale) * y.magnitude + Math.abs(added),
       });
     }
   }

@@ -40,7 +40,7 @@ import {
   rowCountFor,
 } from '../program/plans.ts';
 import { compileAhead } from '../program/program.ts';
-import type { LoadedFormat, LoadOptions, LoadProgress, ModelInfo } from '../types.ts';
+import type { LoadedFormat, LoadOptions, LoadProgress, ModelInfo, SamplingDefaults } from '../types.ts';
 import { everyPlan, everyWeight, type FitQuestion, fitError, type Variant } from './fit.ts';
 import { samplingDefaults, stopTokensOf } from './generation-config.ts';
 import { measureFit } from './measure-fit.ts';
@@ -48,6 +48,9 @@ import { measureFit } from './measure-fit.ts';
 /** With `weights: 'auto'`, `spec` and `plans` are those of the checkpoint as published. */
 export interface OpenedModel extends FitQuestion {
   readonly checkpoint: Checkpoint;
+  /** Token ids that end an answer. */
+  readonly stopTokens: readonly number[];
+  readonly samplingDefaults: SamplingDefaults;
   readonly spec: ModelSpec;
   readonly plans: Plans;
   readonly sessionOptions: SessionOptions;
@@ -92,6 +95,8 @@ export async function openModel(from: SourceLike, options: LoadOptions = {}): Pr
   const checkpoint = await openCheckpoint(opened, { signal });
   const family = familyOf(checkpoint.config);
   const config = family.config(checkpoint.config);
+  const stopTokens = stopTokensOf(checkpoint.config, checkpoint.generationConfig);
+  const sampling = samplingDefaults(checkpoint.generationConfig);
   const weights = formatOption(options.weights);
   naturalOption('memoryBytes', options.memoryBytes);
   const capacity = contextLength(options.contextLength, config.maxPositionEmbeddings);
@@ -123,6 +128,8 @@ export async function openModel(from: SourceLike, options: LoadOptions = {}): Pr
   const { source } = checkpoint;
   return {
     checkpoint,
+    stopTokens,
+    samplingDefaults: sampling,
     weights,
     spec: first.spec,
     plans: first.plans,
@@ -206,7 +213,7 @@ export async function startModel(opened: OpenedModel, options: LoadOptions = {})
     return {
       session,
       vocabSize: spec.config.vocabSize,
-      stopTokens: stopTokensOf(checkpoint.config, checkpoint.generationConfig),
+      stopTokens: opened.stopTokens,
       info: describe(gpu, opened, variant, weights, examined, session),
       lost: gpu.lost,
       dispose() {
@@ -245,7 +252,7 @@ function fileExtents({ tensors }: Checkpoint): FileExtent[] {
 
 function describe(
   gpu: GpuContext,
-  { checkpoint, sessionOptions }: OpenedModel,
+  { samplingDefaults, sessionOptions }: OpenedModel,
   { weights: format, spec, plans }: Variant,
   weights: UploadedWeights,
   { findings, variants }: Partial<Examined>,
@@ -267,7 +274,7 @@ function describe(
     kvBytes,
     activationBytes,
     dispatchesPerToken: plans.rows1.graph.ops.length,
-    samplingDefaults: samplingDefaults(checkpoint.generationConfig),
+    samplingDefaults,
     adapter: gpu.info,
     variants: variants ?? {},
     wrongKernels: [...(findings?.wrong ?? [])],

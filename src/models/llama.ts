@@ -1,0 +1,23 @@
+/** @file Llama 2 and 3, and what is built like them (SmolLM2, DeepSeek-R1-Distill-Llama, Yi, TinyLlama): a pre-norm GQA decoder. */
+import { attention } from './attention.ts';
+import { type DecoderConfig, decoder, decoderConfig, gatedMlp, preNormLayer } from './layers.ts';
+import { defineModel, type ModelFamily } from './model.ts';
+
+/** Where layers differ only in their windows. */
+export const forwardLlama: ModelFamily<DecoderConfig>['forward'] = (w, cfg, into) =>
+  decoder(w, cfg, into, (x, wl, layer) =>
+    preNormLayer(
+      x,
+      wl,
+      cfg,
+      (h, wa) => attention(h, wa, cfg, into, layer),
+      (h, wm) => [gatedMlp(h, wm, cfg)],
+    ),
+  );
+
+export const llama = defineModel<DecoderConfig>({
+  architectures: ['LlamaForCausalLM'],
+  modelType: 'llama',
+  config: (json) => decoderConfig(json, { attentionBias: false, biasesOutput: true }),
+  forward: forwardLlama,
+});

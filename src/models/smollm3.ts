@@ -1,0 +1,48 @@
+/** @file SmolLM3: Llama's layers, of which some know no positions. */
+import { UnsupportedConfigError } from '../errors.ts';
+import { attention } from './attention.ts';
+import type { ConfigReader } from './config.ts';
+import { type DecoderConfig, decoder, decoderConfig, gatedMlp, preNormLayer } from './layers.ts';
+import { defineModel } from './model.ts';
+
+interface SmolLm3Config extends DecoderConfig {
+  /** Which layers rotate q and k. */
+  readonly rotates: readonly boolean[];
+}
+
+export const smollm3 = defineModel<SmolLm3Config>({
+  architectures: ['SmolLM3ForCausalLM'],
+  modelType: 'smollm3',
+  config: (json) =>
+    decoderConfig(
+      json,
+      { attentionBias: false, biasesOutput: true, tieWordEmbeddings: true },
+      rotatingLayers,
+    ),
+  forward: (w, cfg, into) =>
+    decoder(w, cfg, into, (x, wl, layer) =>
+      preNormLayer(
+        x,
+        wl,
+        cfg,
+        (h, wa) => attention(h, wa, cfg, into, layer, { rotates: cfg.rotates[layer]! }),
+        (h, wm) => [gatedMlp(h, wm, cfg)],
+      ),
+    ),
+});
+
+/** `no_rope_layers` has 1 for a layer that rotates; without it every `no_rope_layer_interval`-th does not. */
+function rotatingLayers(read: ConfigReader): Pick<SmolLm3Config, 'rotates'> {
+  const numLayers = read.count('num_hidden_layers');
+  const interval = read.count('no_rope_layer_interval', 4);
+  if (read.raw('no_rope_layers') === undefined) {
+    return { rotates: Array.from({ length: numLayers }, (_, layer) => (layer + 1) % interval !== 0) };
+  }
+  const listed = read.list('no_rope_layers');
+  if (listed.length !== numLayers || listed.some((n) => n > 1)) {
+    throw new UnsupportedConfigError(
+      `config.json: no_rope_layers is ${JSON.stringify(listed)}, wanted 0 or 1 for each of ${numLayers} layers`,
+    );
+  }
+  return { rotates: listed.map((n) => n === 1) };
+}
