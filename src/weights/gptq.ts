@@ -2,7 +2,8 @@
  * @file Integer weights as GPTQ and AWQ (gemm) store them, rows of inputs: W[o, i] = scales[g, o] * (q[i, o] - zero[g, o]), g the group
  * of input i. `X.scales` f16 [groups, out], and packed into int32 words, the first of n = 32 / bits values in the low bits:
  *   GPTQ: `X.qweight` [in / n, out], n inputs to a word; `X.qzeros` [groups, out / n], zero = stored + 1 (gptq_v2: stored) within
- *   `bits` bits; `X.g_idx` int32 [in], the group of every input.
+ *   `bits` bits, with `sym` 2^(bits - 1), which some files store as it is although they say gptq; `X.g_idx` int32 [in], the group of
+ *   every input.
  *   AWQ: `X.qweight` [in, out / 8] and `X.qzeros` [groups, out / 8], where value n of a word is output AWQ_ORDER[n] of its eight.
  * It must not know models or the GPU. Source: AutoGPTQ, qlinear_cuda_old.py; AutoAWQ, modules/linear/gemm.py.
  */
@@ -52,7 +53,12 @@ function gptq(module: Module, qweight: TensorEntry, config: Config<'gptq'>): Sto
   const pieces: Piece[] = [
     // Words hold the same inputs in the same order as those of a row; only the rows stand the other way round.
     { lies: 'columns', tensor: qweight, section: 'data', storedPerWord: 1, pack: (bytes) => bytes },
-    ...scaleWords(scales, zeros, { bits, offset: config.zeroOffset, placeOf: (output) => output % perWord }),
+    ...scaleWords(scales, zeros, {
+      bits,
+      offset: config.zeroOffset,
+      isSymmetric: config.isSymmetric,
+      placeOf: (output) => output % perWord,
+    }),
   ];
   if (anyGroup) {
     const g = needed(module, 'g_idx', [cols], ['I32']);
@@ -89,7 +95,12 @@ function awq(module: Module, qweight: TensorEntry, config: Config<'awq'>): Store
         storedPerWord: 8,
         pack: (bytes) => awqWords(bytes, rows),
       },
-      ...scaleWords(scales, zeros, { bits: 4, offset: 0, placeOf: (output) => AWQ_PLACE[output % 8]! }),
+      ...scaleWords(scales, zeros, {
+        bits: 4,
+        offset: 0,
+        isSymmetric: false,
+        placeOf: (output) => AWQ_PLACE[output % 8]!,
+      }),
     ],
   };
 }
@@ -128,13 +139,20 @@ function scalesOf(
 interface Zeros {
   bits: 4 | 8;
   offset: 0 | 1;
+  /** All are 2^(bits - 1), stored with the offset or without. */
+  isSymmetric: boolean;
   /** Where in its word an output stands. */
   placeOf(output: number): number;
 }
 
 /** Scales go to the low halves of the scale words, zero points as numbers of the same type to the high halves. */
-function scaleWords(scales: TensorEntry, zeros: TensorEntry, { bits, offset, placeOf }: Zeros): Piece[] {
+function scaleWords(
+  scales: TensorEntry,
+  zeros: TensorEntry,
+  { bits, offset, isSymmetric, placeOf }: Zeros,
+): Piece[] {
   const top = 2 ** bits - 1;
+  const middle = 2 ** (bits - 1);
   const asHalf = Uint32Array.from({ length: top + 1 }, (_, zero) => shortNumber(zero, scales.dtype) << 16);
   const perWord = 32 / bits;
   const shifts = Uint8Array.from({ length: perWord }, (_, output) => placeOf(output) * bits);
@@ -161,8 +179,14 @@ function scaleWords(scales: TensorEntry, zeros: TensorEntry, { bits, offset, pla
         const words = new Uint32Array((bytes.length / 4) * perWord);
         for (let i = 0; i < words.length; i++) {
           const packed = stored.getUint32(Math.floor(i / perWord) * 4, true);
+          const zero = (packed >>> shifts[i % perWord]!) & top;
+          if (isSymmetric && zero !== middle && zero !== middle - 1) {
+            throw new WeightMismatchError(
+              `${zeros.name} has the zero point ${zero}, although config.json says sym: true, which makes every one ${middle}. Check that config.json belongs to these weights.`,
+            );
+          }
           // As AutoGPTQ does, the sum wraps: zero point 0 is stored as -1.
-          words[i] = asHalf[(((packed >>> shifts[i % perWord]!) & top) + offset) & top]!;
+          words[i] = asHalf[isSymmetric ? middle : (zero + offset) & top]!;
         }
         return new Uint8Array(words.buffer);
       },

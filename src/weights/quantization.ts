@@ -22,6 +22,8 @@ export type Quantization =
       readonly method: 'gptq';
       /** Added to stored zero points. */
       readonly zeroOffset: 0 | 1;
+      /** Every zero point is the middle of the range, whichever way it is stored. */
+      readonly isSymmetric: boolean;
       /** Columns belong to groups in any order. */
       readonly isAnyOrder: boolean;
       /** Some modules have bits or groups of their own. */
@@ -94,11 +96,13 @@ const isGrouping = ({ bits, groupSize }: { bits: unknown; groupSize: number | un
   (bits === 4 || bits === 8) && (groupSize === undefined || groupSize % 32 === 0);
 
 function readGptq(json: Json): Quantization {
-  const { bits, desc_act, checkpoint_format, format, pack_dtype, is_marlin_format, dynamic } = json;
+  const { bits, desc_act, sym, checkpoint_format, format, pack_dtype, is_marlin_format, dynamic } = json;
+  const hasOverrides = isJsonObject(dynamic) && Object.keys(dynamic).length > 0;
   const groupSize = groupSizeOf(json.group_size);
   const isKnown =
     isGrouping({ bits, groupSize }) &&
     isOneOf(desc_act, true, false) &&
+    isOneOf(sym, true, false) &&
     isOneOf(checkpoint_format, 'gptq', 'gptq_v2') &&
     isOneOf(format, 'gptq', 'gptq_v2') &&
     isOneOf(pack_dtype, 'int32') &&
@@ -111,6 +115,7 @@ function readGptq(json: Json): Quantization {
         'bits',
         'group_size',
         'desc_act',
+        'sym',
         'checkpoint_format',
         'format',
         'pack_dtype',
@@ -123,8 +128,10 @@ function readGptq(json: Json): Quantization {
     bits: bits as number,
     groupSize,
     zeroOffset: (checkpoint_format ?? format) === 'gptq_v2' ? 0 : 1,
+    // Modules with settings of their own may have this one, too.
+    isSymmetric: sym === true && !hasOverrides,
     isAnyOrder: desc_act === true,
-    hasOverrides: isJsonObject(dynamic) && Object.keys(dynamic).length > 0,
+    hasOverrides,
   };
 }
 

@@ -11,7 +11,13 @@ const options = { capacity: 256, kvFormat: 'f16', prefillRows: 64, maxBindingByt
 const plan = (json: Record<string, unknown>, more = {}) =>
   estimate(json, uniformResolver('bf16'), { ...options, ...more });
 
-describe.each(['goldens/qwen2', 'goldens/qwen3-dense', 'goldens/qwen3-dense-untied-yarn'])('%s', (path) => {
+describe.each([
+  'goldens/qwen2',
+  'goldens/qwen3-dense',
+  'goldens/qwen3-dense-untied-yarn',
+  'goldens/mistral',
+  'goldens/granite',
+])('%s', (path) => {
   it('decodes as planned', () => {
     expect(printPlan(plan(read(path)).decode)).toMatchSnapshot();
   });

@@ -7,6 +7,8 @@ import { formats } from '../../src/weights/formats.ts';
 import { type IntLayout, intFormat } from '../../src/weights/int-format.ts';
 import { checkpointResolver } from '../../src/weights/resolve.ts';
 import type { SafetensorsDtype } from '../../src/weights/safetensors.ts';
+import { findStored } from '../../src/weights/stored.ts';
+import { f16Value } from '../kernels/harness.ts';
 import { wantedWeight } from './wanted-weight.ts';
 
 type Stored = Record<string, readonly [dtype: SafetensorsDtype, ...shape: number[]]>;
@@ -302,5 +304,40 @@ describe('before anything is downloaded, an integer matrix is refused', () => {
     const run = () => resolve(mlxConfig, stored, ['m.weight', 'm8.weight']);
     expect(run).toThrow(WeightMismatchError);
     expect(run).toThrow(/m\.weight is stored as U32 \(int4-64-bf16-bias\) and m8\.weight is stored as U32/);
+  });
+});
+
+describe('zero points of GPTQ', () => {
+  /** The zero points that come of words of stored ones. */
+  function zerosOf(config: object, stored: number): number[] {
+    const entries = Object.entries(gptq).map(([name, [dtype, ...shape]]): [string, TensorEntry] => [
+      name,
+      { name, dtype, shape, begin: 0, end: 0, file: 'model.safetensors' },
+    ]);
+    const find = findStored({ config: gptqConfig(config), tensors: new Map(entries) });
+    const { pieces } = find(wantedWeight(['m.weight'], [[64, 256]], 'projection'), 0);
+    const piece = pieces.find((p) => p.lies === 'columns' && p.tensor.name === 'm.qzeros') as {
+      pack(bytes: Uint8Array): Uint8Array<ArrayBuffer>;
+    };
+    const words = new Uint32Array(piece.pack(new Uint8Array(Uint32Array.of(stored).buffer)).buffer);
+    return [...words].map((word) => f16Value(word >>> 16));
+  }
+
+  test('are the middle of the range where config.json says sym, in either way that files store them', () => {
+    for (const stored of [0x77777777, 0x88888888]) {
+      expect(zerosOf({ sym: true, checkpoint_format: 'gptq' }, stored)).toEqual(Array(8).fill(8));
+      expect(zerosOf({ sym: true, checkpoint_format: 'gptq_v2' }, stored)).toEqual(Array(8).fill(8));
+    }
+    expect(() => zerosOf({ sym: true }, 0x12345678)).toThrow(WeightMismatchError);
+    expect(() => zerosOf({ sym: true }, 0x12345678)).toThrow(
+      /m\.qzeros has the zero point 6, although .* sym: true/,
+    );
+  });
+
+  test('are what is stored, and one more in the first format, elsewhere', () => {
+    expect(zerosOf({ sym: false }, 0x87654321)).toEqual([2, 3, 4, 5, 6, 7, 8, 9]);
+    expect(zerosOf({}, 0x77777777)).toEqual(Array(8).fill(8));
+    expect(zerosOf({ checkpoint_format: 'gptq_v2' }, 0x87654321)).toEqual([1, 2, 3, 4, 5, 6, 7, 8]);
+    expect(zerosOf({ sym: true, dynamic: { '-:lm_head': {} } }, 0x12345678)[0]).toBe(9);
   });
 });
