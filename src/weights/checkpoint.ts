@@ -56,7 +56,7 @@ export async function openCheckpoint(source: Source, options: ReadOptions = {}):
     source,
     config,
     generationConfig: generationConfig ?? {},
-    tensors: new Map(entries.map((tensor) => [tensor.name, tensor])),
+    tensors: byUsualName(entries, source),
     totalBytes: entries.reduce((sum, { begin, end }) => sum + end - begin, 0),
   };
 }
@@ -71,6 +71,36 @@ export async function readJson(
   return bytes && parseJsonObject(bytes, at(source, name));
 }
 
+/** Without what compilers and wrappers of models put before names. */
+const unwrapped = (name: string): string =>
+  name
+    .replace(/^_orig_mod\./, '')
+    .replace(/^language_model\./, '')
+    .replace(/^model\.language_model\./, 'model.');
+
+/**
+ * Tensors by the names that causal language models have, `model.…` and `lm_head.…`: files of compiled or wrapped models have more before
+ * them, those of a bare model (embeddings) lack `model.`.
+ * @throws CorruptCheckpointError where two tensors would have one name
+ */
+function byUsualName(entries: readonly TensorEntry[], source: Source): Map<string, TensorEntry> {
+  const bare = entries.map((tensor) => ({ tensor, name: unwrapped(tensor.name) }));
+  const isBare =
+    !bare.some(({ name }) => name.startsWith('model.')) &&
+    bare.some(({ name }) => name.startsWith('embed_tokens.'));
+  const tensors = new Map<string, TensorEntry>();
+  for (const { tensor, name } of bare) {
+    const usual = isBare && !name.startsWith('lm_head.') ? `model.${name}` : name;
+    if (tensors.has(usual)) {
+      throw new CorruptCheckpointError(
+        `${source.label}: the tensors ${quoted(tensor.name)} and ${quoted(usual)} are the same one under two names. Remove one of them.`,
+      );
+    }
+    tensors.set(usual, { ...tensor, name: usual });
+  }
+  return tensors;
+}
+
 /** The whole file; else the only one there is, or all shards of one. */
 async function readUnindexed(source: Source, options: ReadOptions): Promise<TensorEntry[]> {
   const start = await source.readStart(SINGLE_FILE, FIRST_READ_BYTES, options);
@@ -82,7 +112,9 @@ async function readUnindexed(source: Source, options: ReadOptions): Promise<Tens
 
 /** Of the files of a folder those that hold one model, if that is certain. */
 function filesOfOneModel(names: readonly string[]): string[] | undefined {
-  const files = names.filter((name) => /^[^/]+\.safetensors$/.test(name)).sort();
+  const files = names
+    .filter((name) => /^[^/]+\.safetensors$/.test(name) && !name.startsWith('adapter_'))
+    .sort();
   if (files.length === 1) return files;
   const shards = files.map((name) => /^(.+)-(\d+)-of-(\d+)\.safetensors$/.exec(name));
   const [first] = shards;
@@ -201,6 +233,11 @@ async function mapInWindow<T, R>(
 
 async function missing(source: Source, wanted: string, options: ReadOptions): Promise<SourceError> {
   const names = await source.list?.(options);
+  if (names?.includes('adapter_config.json')) {
+    return new SourceError(
+      `${source.label}: this is a LoRA adapter, not a model. Merge it into its base model (adapter_config.json names that) and give the result.`,
+    );
+  }
   const found = names
     ? ` Found there: ${names.slice(0, 10).join(', ') || 'nothing'}${names.length > 10 ? ', …' : ''}.`
     : ' (A repository of huggingface.co is read by its name, org/name.)';

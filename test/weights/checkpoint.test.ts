@@ -196,6 +196,42 @@ describe('opening', () => {
   });
 });
 
+describe('names of tensors', () => {
+  const namesOf = async (...names: string[]): Promise<string[]> => {
+    const tensors = names.map((name): TensorToWrite => ({ name, dtype: 'U8', shape: [1] }));
+    const files = { 'config.json': jsonBytes({}), 'model.safetensors': writeSafetensors(tensors) };
+    const { tensors: found } = await openCheckpoint(pageSource(files));
+    for (const [name, tensor] of found) expect(tensor.name).toBe(name);
+    return [...found.keys()];
+  };
+  const usual = ['model.embed_tokens.weight', 'model.layers.0.mlp.up_proj.weight', 'lm_head.weight'];
+
+  test.each([
+    ['as they are', usual],
+    ['of a compiled model', usual.map((name) => `_orig_mod.${name}`)],
+    ['of the language model of another', usual.map((name) => `language_model.${name}`)],
+    [
+      'of the language model inside the model',
+      usual.map((name) => name.replace('model.', 'model.language_model.')),
+    ],
+    ['of a bare model', ['embed_tokens.weight', 'layers.0.mlp.up_proj.weight', 'lm_head.weight']],
+  ])('%s are the usual ones', async (_, names) => {
+    expect(await namesOf(...names)).toEqual(usual);
+  });
+
+  test('of other kinds of models stay as they are', async () => {
+    expect(await namesOf('visual.blocks.0.weight', 'x')).toEqual(['visual.blocks.0.weight', 'x']);
+  });
+
+  test('that two tensors would share are an error', async () => {
+    const opening = namesOf('model.norm.weight', '_orig_mod.model.norm.weight');
+    await expect(opening).rejects.toThrow(CorruptCheckpointError);
+    await expect(opening).rejects.toThrow(
+      /"_orig_mod\.model\.norm\.weight" and "model\.norm\.weight" are the same/,
+    );
+  });
+});
+
 describe('a checkpoint that is not whole', () => {
   const shard2 = 'model-00002-of-00002.safetensors';
   const whole2 = writeSafetensors(shards[shard2]!);
@@ -210,6 +246,16 @@ describe('a checkpoint that is not whole', () => {
     const fromServer = openCheckpoint(openSource((await serveFiles(files)).url));
     await expect(fromServer).rejects.toThrow(/http:\/\/127\.0\.0\.1:\d+\/: there is no config\.json/);
     await expect(fromServer).rejects.toThrow(/by its name, org\/name/);
+  });
+
+  test('that is a LoRA adapter is called one', async () => {
+    const files = {
+      'adapter_config.json': jsonBytes({ base_model_name_or_path: 'org/base' }),
+      'adapter_model.safetensors': writeSafetensors([{ name: 'x', dtype: 'U8', shape: [1] }]),
+    };
+    for (const source of [pageSource(files), pageSource({ ...files, 'config.json': jsonBytes({}) })]) {
+      await expect(openCheckpoint(source)).rejects.toThrow(/this is a LoRA adapter, not a model/);
+    }
   });
 
   test('without weights, or with weights in another format, says so', async () => {
