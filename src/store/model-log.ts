@@ -3,7 +3,7 @@ import type { Listing } from '../sources/hub-listing.ts';
 
 export type ModelRecord =
   | { model: { name: string; revision?: string | undefined } }
-  /** Null: what was noted before cannot be right. */
+  /** Null: what was noted before may be wrong, and is to be asked for again. */
   | { listing: Listing | null }
   /** The model has this version of a file; it replaces any that was noted before. */
   | { file: string; id: string; size: number }
@@ -13,7 +13,9 @@ export type ModelRecord =
 export interface ModelState {
   name: string;
   revision: string | undefined;
+  /** Also where it is in doubt: as long as nobody gives another, it says more than nothing does. */
   listing: Listing | undefined;
+  isListingDoubted: boolean;
   /** By name of the file: where its journal is. */
   files: Map<string, { id: string; size: number }>;
   absent: Set<string>;
@@ -30,6 +32,7 @@ export function readModelState(records: readonly ModelRecord[]): ModelState | un
     name,
     revision,
     listing: undefined,
+    isListingDoubted: false,
     files: new Map(),
     absent: new Set(),
     isComplete: false,
@@ -39,8 +42,10 @@ export function readModelState(records: readonly ModelRecord[]): ModelState | un
 }
 
 export function applyModelRecord(state: ModelState, record: ModelRecord): void {
-  if ('listing' in record) state.listing = record.listing ?? undefined;
-  else if ('file' in record) {
+  if ('listing' in record) {
+    state.listing = record.listing ?? state.listing;
+    state.isListingDoubted = record.listing === null;
+  } else if ('file' in record) {
     state.files.set(record.file, { id: record.id, size: record.size });
     state.absent.delete(record.file);
   } else if ('absent' in record) {

@@ -100,7 +100,14 @@ export function hubOrigin(
   }
 
   async function withListing(snapshot: Snapshot, read: () => Promise<Listing>): Promise<Snapshot> {
-    if (!snapshot.state.listing) await snapshot.record({ listing: await read() });
+    const { listing, isListingDoubted } = snapshot.state;
+    if (listing && !isListingDoubted) return snapshot;
+    try {
+      await snapshot.record({ listing: await read() });
+    } catch (error) {
+      // Without its hashes, files would be taken unverified.
+      if (!(error instanceof TemporaryError) || !listing) throw error;
+    }
     return snapshot;
   }
 

@@ -211,6 +211,21 @@ describe(`a store (seed ${seed})`, () => {
     );
   });
 
+  test('verifies files by what the hub said before, while it says nothing', async () => {
+    let isDown = false;
+    const hub = await startHub({
+      hub: {
+        corruptAt: ({ name }, length) => (name.endsWith('.json') ? length >> 1 : undefined),
+        status: ({ url }) => (isDown && url.startsWith('/api/') ? 503 : undefined),
+      },
+    });
+    const wrongBytes = /came 3 times with other bytes/;
+    await expect(fillStore(fromHub(hub), files)).rejects.toThrow(wrongBytes);
+    isDown = true;
+    await expect(fillStore(fromHub(hub), files)).rejects.toThrow(CorruptCheckpointError);
+    await expect(fillStore(fromHub(hub), files)).rejects.toThrow(wrongBytes);
+  });
+
   test('repairs what the disk damaged, and tells when it cannot', async () => {
     const hub = await startHub();
     await fillStore(fromHub(hub), files);
