@@ -114,6 +114,18 @@ export interface ConfigReader {
   finish(): void;
 }
 
+/** Far above any published model, and few enough that a plan of all layers is small. */
+const MAX_LAYERS = 4096;
+
+/** `num_hidden_layers`. @throws UnsupportedConfigError where there are so many that planning them would take all memory */
+export function numLayersOf(read: ConfigReader): number {
+  const numLayers = read.count('num_hidden_layers');
+  if (numLayers <= MAX_LAYERS) return numLayers;
+  throw new UnsupportedConfigError(
+    `config.json: num_hidden_layers is ${numLayers}, wanted at most ${MAX_LAYERS}`,
+  );
+}
+
 export function configReader(config: Readonly<Record<string, unknown>>, file = 'config.json'): ConfigReader {
   const read = new Set<string>();
   const fail = (key: string, wanted: string): never => {

@@ -12,7 +12,7 @@ import { type RouteOp, route } from '../graph/ops/experts.ts';
 import { linear } from '../graph/ops/linear.ts';
 import type { RopeScaling } from '../graph/rope.ts';
 import type { Weights } from '../graph/weight.ts';
-import { type ConfigReader, configReader } from './config.ts';
+import { type ConfigReader, configReader, numLayersOf } from './config.ts';
 import { type ExpertsConfig, expertsConfig, routedExperts } from './experts.ts';
 import { decoder, gatedMlp, norm, preNormLayer } from './layers.ts';
 import { type LatentConfig, latentAttention, latentConfig } from './mla.ts';
@@ -69,7 +69,7 @@ export function deepseekConfig(
     ...groups(read, experts),
     ...router(read),
     vocabSize: read.count('vocab_size'),
-    numHiddenLayers: read.count('num_hidden_layers'),
+    numHiddenLayers: numLayersOf(read),
     windows: [undefined],
     intermediateSize: read.count('intermediate_size'),
     hiddenAct: read.choice('hidden_act', HIDDEN_ACTS, 'silu'),

@@ -8,7 +8,7 @@ import { linear } from '../graph/ops/linear.ts';
 import { rmsNorm } from '../graph/ops/norm.ts';
 import { readRope } from '../graph/rope.ts';
 import type { Weights } from '../graph/weight.ts';
-import { type ConfigReader, configReader } from './config.ts';
+import { type ConfigReader, configReader, numLayersOf } from './config.ts';
 import { type ModelConfig, named, type Recording } from './model.ts';
 
 /** Keys as in config.json, camelCased. */
@@ -65,7 +65,7 @@ export function decoderConfig<Own extends object = object>(
   }
   for (const key of ['rope_theta', 'rope_scaling', 'rope_parameters', 'partial_rotary_factor']) read.raw(key);
   const maxPositionEmbeddings = read.count('max_position_embeddings');
-  const numHiddenLayers = read.count('num_hidden_layers');
+  const numHiddenLayers = numLayersOf(read);
   const layerWindows = readWindows(read, numHiddenLayers);
   const attentionBias = read.flag('attention_bias', isBiased);
   const config: Omit<DecoderConfig, 'windows'> = {

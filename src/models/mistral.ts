@@ -1,5 +1,5 @@
 /** @file Mistral: Llama's layers, each of which sees a window where the config has one. */
-import type { ConfigReader } from './config.ts';
+import { type ConfigReader, numLayersOf } from './config.ts';
 import { type DecoderConfig, decoderConfig } from './layers.ts';
 import { forwardLlama } from './llama.ts';
 import { defineModel } from './model.ts';
@@ -13,5 +13,5 @@ export const mistral = defineModel<DecoderConfig>({
 
 function windows(read: ConfigReader): Partial<Pick<DecoderConfig, 'layerWindows'>> {
   if (read.raw('sliding_window') === undefined || read.raw('layer_types') !== undefined) return {};
-  return { layerWindows: Array(read.count('num_hidden_layers')).fill(read.count('sliding_window')) };
+  return { layerWindows: Array(numLayersOf(read)).fill(read.count('sliding_window')) };
 }

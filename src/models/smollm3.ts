@@ -1,7 +1,7 @@
 /** @file SmolLM3: Llama's layers, of which some know no positions. */
 import { UnsupportedConfigError } from '../errors.ts';
 import { attention } from './attention.ts';
-import type { ConfigReader } from './config.ts';
+import { type ConfigReader, numLayersOf } from './config.ts';
 import { type DecoderConfig, decoder, decoderConfig, gatedMlp, preNormLayer } from './layers.ts';
 import { defineModel } from './model.ts';
 
@@ -33,7 +33,7 @@ export const smollm3 = defineModel<SmolLm3Config>({
 
 /** `no_rope_layers` has 1 for a layer that rotates; without it every `no_rope_layer_interval`-th does not. */
 function rotatingLayers(read: ConfigReader): Pick<SmolLm3Config, 'rotates'> {
-  const numLayers = read.count('num_hidden_layers');
+  const numLayers = numLayersOf(read);
   const interval = read.count('no_rope_layer_interval', 4);
   if (read.raw('no_rope_layers') === undefined) {
     return { rotates: Array.from({ length: numLayers }, (_, layer) => (layer + 1) % interval !== 0) };

@@ -87,6 +87,18 @@ describe.each(Object.entries(configs))('%s', (modelType, config) => {
   });
 });
 
+it.each(Object.entries(configs))(
+  '%s with layers beyond all memory is refused before they are counted out',
+  (_, config) => {
+    for (const count of [1e6, 2 ** 31, 2 ** 53 - 1]) {
+      expect(() => read({ ...config, num_hidden_layers: count })).toThrow(UnsupportedConfigError);
+      expect(() => read({ ...config, num_hidden_layers: count })).toThrow(
+        /num_hidden_layers is \d+, wanted at most/,
+      );
+    }
+  },
+);
+
 describe('keys that some families have', () => {
   it.each<[string, Json]>([
     ['qwen3_moe', { qkv_bias: false, use_qk_norm: true, shared_expert_intermediate_size: 0 }],

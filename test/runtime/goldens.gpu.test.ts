@@ -48,10 +48,12 @@ const INT8_KV_RELATIVE_RMS = { dense: 0.05, experts: 0.2 };
 const NO_INT8_KV = [
   'deepseek-v3-fp8',
   'deepseek-v3-noqlora',
+  'granite',
   'qwen2-moe',
   'qwen2-swa',
   'qwen3-ct-fp8',
   'qwen3-fp8',
+  'smollm3',
 ];
 /** Of fixtures that a plain run tries with int8 caches: with mixed keys and without. */
 const PLAIN_INT8_KV = ['qwen2', 'qwen3-dense'];
