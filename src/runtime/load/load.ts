@@ -18,6 +18,7 @@ export type { SourceLike } from '../../sources/open-source.ts';
 
 import type { FileExtent } from '../../sources/source.ts';
 import { convertedFormats } from '../../weights/convert.ts';
+import { hasOwnHead } from '../../weights/own-head.ts';
 import { checkpointResolver } from '../../weights/resolve.ts';
 import { type UploadedWeights, uploadWeights } from '../../weights/upload.ts';
 import type { Examined } from '../examine/examine.ts';
@@ -94,7 +95,9 @@ export async function openModel(from: SourceLike, options: LoadOptions = {}): Pr
   const opened = store ? store.source(from, { hub }) : openSource(from, { hub });
   const checkpoint = await openCheckpoint(opened, { signal });
   const family = familyOf(checkpoint.config);
-  const config = family.config(checkpoint.config);
+  const isUntied =
+    checkpoint.config.tie_word_embeddings !== false && (await hasOwnHead(checkpoint, { signal }));
+  const config = family.config({ ...checkpoint.config, ...(isUntied && { tie_word_embeddings: false }) });
   const stopTokens = stopTokensOf(checkpoint.config, checkpoint.generationConfig);
   const sampling = samplingDefaults(checkpoint.generationConfig);
   const weights = formatOption(options.weights);
