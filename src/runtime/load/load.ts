@@ -16,9 +16,8 @@ import { type Checkpoint, openCheckpoint, readJson } from '../../weights/checkpo
 
 export type { SourceLike } from '../../sources/open-source.ts';
 
-import type { FileExtent } from '../../sources/source.ts';
+import type { FileExtent, ReadOptions } from '../../sources/source.ts';
 import { convertedFormats } from '../../weights/convert.ts';
-import { hasOwnHead } from '../../weights/own-head.ts';
 import { checkpointResolver } from '../../weights/resolve.ts';
 import { type UploadedWeights, uploadWeights } from '../../weights/upload.ts';
 import type { Examined } from '../examine/examine.ts';
@@ -86,6 +85,14 @@ const NO_PROGRESS: LoadProgress = {
   secondsLeft: undefined,
 };
 
+/** The config ties the head to the embedding, and there is another one. */
+async function isHeadUntied(checkpoint: Checkpoint, options: ReadOptions): Promise<boolean> {
+  if (checkpoint.config.tie_word_embeddings === false || !checkpoint.tensors.has('lm_head.weight'))
+    return false;
+  const { hasOwnHead } = await import('../../weights/own-head.ts');
+  return hasOwnHead(checkpoint, options);
+}
+
 /** Reads a checkpoint's configs and headers and plans its programs. Downloads no weights, touches no GPU. */
 export async function openModel(from: SourceLike, options: LoadOptions = {}): Promise<OpenedModel> {
   const { signal, debug = {} } = options;
@@ -95,8 +102,7 @@ export async function openModel(from: SourceLike, options: LoadOptions = {}): Pr
   const opened = store ? store.source(from, { hub }) : openSource(from, { hub });
   const checkpoint = await openCheckpoint(opened, { signal });
   const family = familyOf(checkpoint.config);
-  const isUntied =
-    checkpoint.config.tie_word_embeddings !== false && (await hasOwnHead(checkpoint, { signal }));
+  const isUntied = await isHeadUntied(checkpoint, { signal });
   const config = family.config({ ...checkpoint.config, ...(isUntied && { tie_word_embeddings: false }) });
   const stopTokens = stopTokensOf(checkpoint.config, checkpoint.generationConfig);
   const sampling = samplingDefaults(checkpoint.generationConfig);
