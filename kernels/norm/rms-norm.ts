@@ -1,5 +1,6 @@
 /** @file The kernels of `rmsNorm`: several short heads to a workgroup, or a workgroup for each long row. */
 import {
+  type BatchCounts,
   type BuildContext,
   f32,
   type KernelSource,
@@ -24,6 +25,8 @@ const HEAD_LANES = 8;
 const LANES = 64;
 
 const lengthOf = (op: RmsNormOp): number => op.inputs.x.shape.at(-1)!;
+/** Rows that are normed: of a pass, or of its sequences' last rows only. */
+const rowsOf = (op: RmsNormOp, batch: BatchCounts): number => Math.min(batch.rows, op.inputs.x.shape[0]!);
 const isOneRow = (op: RmsNormOp): boolean => rowSize(op.inputs.x) === lengthOf(op);
 
 export const rmsNorm: readonly KernelVariant<'rmsNorm'>[] = [
@@ -55,6 +58,7 @@ function shared(op: RmsNormOp, { device }: BuildContext): Pick<KernelSource, 'co
       out_offset: out.offset / 4,
       out_stride: out.rowStride / 4,
       cols: lengthOf(op),
+      most_rows: x.shape[0]!,
       grid_width: device.maxGridSize,
       eps: f32(op.attrs.eps),
     },
@@ -80,7 +84,7 @@ function buildHeads(op: RmsNormOp, context: BuildContext): KernelSource {
     },
     bindings,
     grid: (batch) =>
-      foldGrid(Math.ceil((batch.rows * numHeads * HEAD_LANES) / LANES), context.device.maxGridSize),
+      foldGrid(Math.ceil((rowsOf(op, batch) * numHeads * HEAD_LANES) / LANES), context.device.maxGridSize),
   };
 }
 
@@ -92,6 +96,6 @@ function buildRow(op: RmsNormOp, context: BuildContext, reduce: WgslFile): Kerne
     flags: { ragged: lengthOf(op) % 4 !== 0 },
     consts: { ...consts, num_lanes: lengthOf(op) > 1024 ? 256 : LANES, num_sums: 1 },
     bindings,
-    grid: (batch) => foldGrid(batch.rows, context.device.maxGridSize),
+    grid: (batch) => foldGrid(rowsOf(op, batch), context.device.maxGridSize),
   };
 }

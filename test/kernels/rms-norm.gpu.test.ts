@@ -40,6 +40,25 @@ it('normalises whole rows of any length', async () => {
   await whole(2, 2, 1028);
 });
 
+it('normalises only the rows that there are, however many the batch has', async () => {
+  for (const cols of [40, 1028]) {
+    const seed = freshSeed();
+    const data = randomNormal(seededRandom(seed), cols);
+    const norm = randomNormal(seededRandom(seed + 1), cols);
+    const outcomes = await runVariants(variants, {
+      record: (graph) =>
+        rmsNorm(createTensor(graph, [1, cols]), new Weights(graph).vector(['norm'], [cols]), 1e-6),
+      data: { x: data },
+      weights: { norm },
+      batch: { rows: 7 },
+    });
+    const values = reference(data, norm, 1, cols, 1e-6);
+    for (const outcome of outcomes) {
+      expectRows(outcome, 'out', { values, tolerance: (i) => TOLERANCE * Math.abs(values[i]!) }, seed);
+    }
+  }
+});
+
 it('writes into columns of wider rows, and leaves the others alone', async () => {
   const seed = freshSeed();
   const data = randomNormal(seededRandom(seed), 2 * 40);
