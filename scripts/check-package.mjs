@@ -12,7 +12,7 @@ import { gzipSync } from 'node:zlib';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 /** What an app downloads at first for the library and its dependencies: bundled, minified, compressed with gzip. */
-const MAX_BUNDLE_BYTES = 128 * 1024;
+const MAX_BUNDLE_BYTES = 130 * 1024;
 
 const FILES = {
   'package.json': JSON.stringify({ name: 'consumer', private: true, type: 'module' }),

@@ -85,9 +85,11 @@ const unwrapped = (name: string): string =>
  */
 function byUsualName(entries: readonly TensorEntry[], source: Source): Map<string, TensorEntry> {
   const bare = entries.map((tensor) => ({ tensor, name: unwrapped(tensor.name) }));
+  const names = new Set(bare.map(({ name }) => name));
   const isBare =
-    !bare.some(({ name }) => name.startsWith('model.')) &&
-    bare.some(({ name }) => name.startsWith('embed_tokens.'));
+    names.has('norm.weight') &&
+    bare.some(({ name }) => name.startsWith('embed_tokens.')) &&
+    !bare.some(({ name }) => name.startsWith('model.'));
   const tensors = new Map<string, TensorEntry>();
   for (const { tensor, name } of bare) {
     const usual = isBare && !name.startsWith('lm_head.') ? `model.${name}` : name;

@@ -204,7 +204,12 @@ describe('names of tensors', () => {
     for (const [name, tensor] of found) expect(tensor.name).toBe(name);
     return [...found.keys()];
   };
-  const usual = ['model.embed_tokens.weight', 'model.layers.0.mlp.up_proj.weight', 'lm_head.weight'];
+  const usual = [
+    'model.embed_tokens.weight',
+    'model.layers.0.mlp.up_proj.weight',
+    'model.norm.weight',
+    'lm_head.weight',
+  ];
 
   test.each([
     ['as they are', usual],
@@ -214,7 +219,10 @@ describe('names of tensors', () => {
       'of the language model inside the model',
       usual.map((name) => name.replace('model.', 'model.language_model.')),
     ],
-    ['of a bare model', ['embed_tokens.weight', 'layers.0.mlp.up_proj.weight', 'lm_head.weight']],
+    [
+      'of a bare model',
+      ['embed_tokens.weight', 'layers.0.mlp.up_proj.weight', 'norm.weight', 'lm_head.weight'],
+    ],
   ])('%s are the usual ones', async (_, names) => {
     expect(await namesOf(...names)).toEqual(usual);
   });
