@@ -10,7 +10,7 @@ import type { DecoderConfig } from './layers.ts';
 import type { Recording } from './model.ts';
 
 /** What families do differently. */
-interface Variation {
+export interface Variation {
   /** Each head of q and k is RMS-normed before it is rotated, by `q_norm` and `k_norm`. Default: false. */
   norms?: boolean;
   /** Default: true. */

@@ -10,7 +10,6 @@ import { lastRow } from '../graph/ops/elementwise.ts';
 import { embed } from '../graph/ops/embed.ts';
 import { type RouteOp, route } from '../graph/ops/experts.ts';
 import { linear } from '../graph/ops/linear.ts';
-import type { RopeScaling } from '../graph/rope.ts';
 import type { Weights } from '../graph/weight.ts';
 import { type ConfigReader, configReader, numLayersOf } from './config.ts';
 import { type ExpertsConfig, expertsConfig, routedExperts } from './experts.ts';
@@ -20,8 +19,6 @@ import { defineModel, type ModelConfig, named, type Recording } from './model.ts
 
 /** Keys as in config.json, camelCased; `numExperts` is n_routed_experts. */
 export interface DeepseekConfig extends ModelConfig, ExpertsConfig, LatentConfig {
-  readonly rope: RopeScaling;
-  readonly hiddenSize: number;
   readonly intermediateSize: number;
   readonly hiddenAct: Activation;
   readonly rmsNormEps: number;

@@ -1,14 +1,14 @@
 /** @file Granite, dense: Llama's layers, with multipliers for embeddings, scores, what layers add, and logits. */
 import type { ConfigReader } from './config.ts';
 import { type DecoderConfig, decoderConfig } from './layers.ts';
-import { forwardLlama } from './llama.ts';
+import { denseForward } from './llama.ts';
 import { defineModel } from './model.ts';
 
 export const granite = defineModel<DecoderConfig>({
   architectures: ['GraniteForCausalLM'],
   modelType: 'granite',
   config: (json) => decoderConfig(json, { attentionBias: false, biasesOutput: true }, multipliers),
-  forward: forwardLlama,
+  forward: denseForward(),
 });
 
 function multipliers(read: ConfigReader) {

@@ -1,14 +1,14 @@
 /** @file Mistral: Llama's layers, each of which sees a window where the config has one. */
 import { type ConfigReader, numLayersOf } from './config.ts';
 import { type DecoderConfig, decoderConfig } from './layers.ts';
-import { forwardLlama } from './llama.ts';
+import { denseForward } from './llama.ts';
 import { defineModel } from './model.ts';
 
 export const mistral = defineModel<DecoderConfig>({
   architectures: ['MistralForCausalLM'],
   modelType: 'mistral',
   config: (json) => decoderConfig(json, { attentionBias: false }, windows),
-  forward: forwardLlama,
+  forward: denseForward(),
 });
 
 function windows(read: ConfigReader): Partial<Pick<DecoderConfig, 'layerWindows'>> {

@@ -1,8 +1,8 @@
 /** @file SmolLM3: Llama's layers, of which some know no positions. */
 import { UnsupportedConfigError } from '../errors.ts';
-import { attention } from './attention.ts';
 import { type ConfigReader, numLayersOf } from './config.ts';
-import { type DecoderConfig, decoder, decoderConfig, gatedMlp, preNormLayer } from './layers.ts';
+import { type DecoderConfig, decoderConfig } from './layers.ts';
+import { denseForward } from './llama.ts';
 import { defineModel } from './model.ts';
 
 interface SmolLm3Config extends DecoderConfig {
@@ -19,16 +19,7 @@ export const smollm3 = defineModel<SmolLm3Config>({
       { attentionBias: false, biasesOutput: true, tieWordEmbeddings: true },
       rotatingLayers,
     ),
-  forward: (w, cfg, into) =>
-    decoder(w, cfg, into, (x, wl, layer) =>
-      preNormLayer(
-        x,
-        wl,
-        cfg,
-        (h, wa) => attention(h, wa, cfg, into, layer, { rotates: cfg.rotates[layer]! }),
-        (h, wm) => [gatedMlp(h, wm, cfg)],
-      ),
-    ),
+  forward: denseForward(({ rotates }, layer) => ({ rotates: rotates[layer]! })),
 });
 
 /** `no_rope_layers` has 1 for a layer that rotates; without it every `no_rope_layer_interval`-th does not. */
