@@ -230,20 +230,32 @@ export async function runSplitAndMerge(c: Case, inputs: Inputs, splits: Splits):
   return outcomes;
 }
 
+/** Roundings at the size of a whole score: few, where a sum of many like terms grows as it goes. */
+const SCORE_ROUNDINGS = 4;
+
 /**
- * What rounding of f32 (2^-24 at a time) may do: a score is off by a few roundings of its largest terms, which becomes
+ * What rounding of f32 (2^-24 at a time) may do: a score is off by some roundings of its largest terms, which becomes
  * the relative error of a weight, and a weighted sum has a few roundings more.
  */
-export const tolerance = (magnitude: number, scoreMagnitude: number): number =>
-  magnitude * 2 ** -24 * (32 + 4 * scoreMagnitude);
+export const tolerance = (
+  magnitude: number,
+  scoreMagnitude: number,
+  scoreRoundings = SCORE_ROUNDINGS,
+): number => magnitude * 2 ** -24 * (32 + scoreRoundings * scoreMagnitude);
 
 /** Rows of the batch match the twin, NaN where it has NaN; rows behind them are still poison. */
-export function expectAttention(c: Case, twin: Attention, { label, outputs }: Outcome): void {
+export function expectAttention(
+  c: Case,
+  twin: Attention,
+  { label, outputs }: Outcome,
+  scoreRoundings = SCORE_ROUNDINGS,
+): void {
   const found = outputs.out!;
   const wrong: string[] = [];
   for (let i = 0; i < found.length; i++) {
     const wanted = i < twin.out.length ? twin.out[i]! : Number.NaN;
-    const allowed = tolerance(twin.magnitude[i]!, twin.scoreMagnitude[Math.floor(i / vDimOf(c))]!);
+    const scoreMagnitude = twin.scoreMagnitude[Math.floor(i / vDimOf(c))]!;
+    const allowed = tolerance(twin.magnitude[i]!, scoreMagnitude, scoreRoundings);
     const isRight = Number.isNaN(wanted) ? Number.isNaN(found[i]) : Math.abs(found[i]! - wanted) <= allowed;
     if (!isRight) wrong.push(`${i} is ${found[i]}, wanted ${wanted} within ${allowed}`);
   }
