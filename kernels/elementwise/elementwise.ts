@@ -56,12 +56,19 @@ export const gate: readonly KernelVariant<'gate'>[] = [
   {
     name: 'vec4',
     when: () => true,
-    build({ inputs: { x }, attrs: { activation }, outputs: { out } }) {
+    build({ inputs: { x, up }, attrs: { activation }, outputs: { out } }) {
       return {
         body: wgslFile('kernels/elementwise/gate.wgsl', gateText),
         parts: [activationFiles[activation]],
-        consts: { ...rowsOf('x', x), ...rowsOf('out', out), row_vec4s: rowVec4s(out), num_lanes: LANES },
-        bindings: { x: reads(x), out: writes(out) },
+        flags: { apart: up !== undefined },
+        consts: {
+          ...rowsOf('x', x),
+          ...(up && rowsOf('up', up)),
+          ...rowsOf('out', out),
+          row_vec4s: rowVec4s(out),
+          num_lanes: LANES,
+        },
+        bindings: { x: reads(x), ...(up && { up: reads(up) }), out: writes(out) },
         grid: perRow(out),
       };
     },

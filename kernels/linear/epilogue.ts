@@ -49,6 +49,7 @@ export function epilogue({ out, gate, bias, residual, scale = 1, adds = false }:
       adds,
     },
     consts: {
+      out_offset: out.offset / width,
       out_stride: out.rowStride / width,
       ...(scale !== 1 && { out_scale: f32(scale) }),
       ...(residual && {

@@ -50,6 +50,7 @@ export const foldGate: Rule<'gate'> = {
     const linear = ops.producedBy('linear', op.inputs.x) ?? ops.producedBy('expertLinear', op.inputs.x);
     if (
       !linear ||
+      op.inputs.up ||
       linear.inputs.residual ||
       linear.attrs.gate !== undefined ||
       (linear.kind === 'linear' && linear.attrs.scale !== 1) ||

@@ -2,7 +2,7 @@
  * @file Weights as a graph knows them: the names and shapes that a family asks for, and the format that a resolver says they
  * have. It must not know ops, file formats or the GPU.
  */
-import { ShapeError } from '../errors.ts';
+import { ShapeError, WeightMismatchError } from '../errors.ts';
 
 /** A WGSL file as text, with its path for error messages. */
 export interface WgslFile {
@@ -71,8 +71,28 @@ export interface Weight {
 /** A weight as a family asks for it. */
 export type WantedWeight = Omit<Weight, 'format'>;
 
-/** Tells how a weight is stored; throws when the checkpoint lacks one of its tensors or contradicts a shape. */
+/** Tells how a weight is stored; throws when the checkpoint lacks one of its tensors or contradicts a shape, or MixedFormatsError. */
 export type WeightResolver = (wanted: WantedWeight) => WeightFormat;
+
+/** The tensors of a weight are stored in formats that cannot make one matrix. */
+export class MixedFormatsError extends WeightMismatchError {
+  /** Of each name of the weight. */
+  readonly formats: readonly WeightFormat[];
+  constructor(message: string, formats: readonly WeightFormat[]) {
+    super(message);
+    this.formats = formats;
+  }
+}
+
+/** A weight as recorded, or undefined where its tensors' formats cannot make one matrix. */
+export function unlessMixed(weight: () => Weight): Weight | undefined {
+  try {
+    return weight();
+  } catch (error) {
+    if (error instanceof MixedFormatsError) return undefined;
+    throw error;
+  }
+}
 
 interface MatrixOptions {
   layout?: WeightLayout;
@@ -128,6 +148,27 @@ export class Weights {
       unitRows,
       role,
     });
+  }
+
+  /** `names` cut where the format changes: each run can be one matrix, though all together may not. */
+  alike(
+    names: readonly string[],
+    rowsOf: readonly number[],
+    cols: number,
+    options: MatrixOptions = {},
+  ): { names: readonly string[]; rowsOf: readonly number[] }[] {
+    try {
+      this.matrix(names, rowsOf, cols, options);
+      return [{ names, rowsOf }];
+    } catch (error) {
+      if (!(error instanceof MixedFormatsError)) throw error;
+      const { formats } = error;
+      const begins = [...formats.keys()].filter((i) => formats[i] !== formats[i - 1]);
+      return begins.map((begin, i) => ({
+        names: names.slice(begin, begins[i + 1]),
+        rowsOf: rowsOf.slice(begin, begins[i + 1]),
+      }));
+    }
   }
 
   /**

@@ -3,7 +3,7 @@ import type { Tensor } from '../graph/graph.ts';
 import { attend } from '../graph/ops/attention.ts';
 import { appendKv, kvCache } from '../graph/ops/cache.ts';
 import { mixHeads, rope, splitHeads } from '../graph/ops/heads.ts';
-import { linear } from '../graph/ops/linear.ts';
+import { linear, stackedLinear } from '../graph/ops/linear.ts';
 import { rmsNorm } from '../graph/ops/norm.ts';
 import type { Weights } from '../graph/weight.ts';
 import type { DecoderConfig } from './layers.ts';
@@ -49,7 +49,5 @@ export function attention(
 function projectQkv(x: Tensor, w: Weights, cfg: DecoderConfig, counts: readonly number[]): Tensor {
   const names = ['q_proj', 'k_proj', 'v_proj'];
   const sizes = counts.map((heads) => heads * cfg.headDim);
-  const biases = names.map((name) => `${name}.bias`);
-  const bias = cfg.attentionBias ? w.vector(biases, sizes) : undefined;
-  return linear(x, w.matrix(names, sizes, cfg.hiddenSize), bias);
+  return stackedLinear(x, w, names, sizes, cfg.attentionBias);
 }

@@ -12,7 +12,7 @@ import {
   route,
 } from '../graph/ops/experts.ts';
 import { linear } from '../graph/ops/linear.ts';
-import type { Weights } from '../graph/weight.ts';
+import { unlessMixed, type Weights } from '../graph/weight.ts';
 import type { ConfigReader } from './config.ts';
 import { gatedMlp } from './layers.ts';
 
@@ -85,12 +85,16 @@ export function routedExperts(
   routing: Routing,
 ): Tensor {
   const { numExperts, moeIntermediateSize: width, hiddenSize } = cfg;
-  const gateUp = w.experts(numExperts, ['gate_proj', 'up_proj'], [width, width], hiddenSize, 'interleaved');
-  const down = w.experts(numExperts, ['down_proj'], [hiddenSize], width);
-  return combineExperts(
-    expertLinear(gate(expertLinear(x, gateUp, routing), cfg.hiddenAct), down, routing),
-    routing,
+  const gateUp = unlessMixed(() =>
+    w.experts(numExperts, ['gate_proj', 'up_proj'], [width, width], hiddenSize, 'interleaved'),
   );
+  const apart = (name: string): Tensor =>
+    expertLinear(x, w.experts(numExperts, [name], [width], hiddenSize), routing);
+  const hidden = gateUp
+    ? gate(expertLinear(x, gateUp, routing), cfg.hiddenAct)
+    : gate(apart('gate_proj'), cfg.hiddenAct, apart('up_proj'));
+  const down = w.experts(numExperts, ['down_proj'], [hiddenSize], width);
+  return combineExperts(expertLinear(hidden, down, routing), routing);
 }
 
 /** Qwen3's sparse MLP. */

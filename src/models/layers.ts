@@ -7,7 +7,7 @@ import { embed } from '../graph/ops/embed.ts';
 import { linear } from '../graph/ops/linear.ts';
 import { rmsNorm } from '../graph/ops/norm.ts';
 import { readRope } from '../graph/rope.ts';
-import type { Weights } from '../graph/weight.ts';
+import { unlessMixed, type Weight, type Weights } from '../graph/weight.ts';
 import { type ConfigReader, configReader, numLayersOf } from './config.ts';
 import { type ModelConfig, named, type Recording } from './model.ts';
 
@@ -197,13 +197,15 @@ export function gatedMlp(
 ): Tensor {
   const names = ['gate_proj', 'up_proj'];
   const sizes = [intermediateSize, intermediateSize];
+  const biasOf = (name: string, size: number): Weight | undefined =>
+    mlpBias ? w.vector([`${name}.bias`], [size]) : undefined;
+  const apart = (name: string): Tensor =>
+    linear(x, w.matrix([name], [intermediateSize], hiddenSize), biasOf(name, intermediateSize));
+  const gateUp = unlessMixed(() => w.matrix(names, sizes, hiddenSize, { layout: 'interleaved' }));
   const biases = names.map((name) => `${name}.bias`);
-  const gateUp = w.matrix(names, sizes, hiddenSize, { layout: 'interleaved' });
-  const hidden = gate(
-    linear(x, gateUp, mlpBias ? w.vector(biases, sizes, 'interleaved') : undefined),
-    hiddenAct,
-  );
-  const bias = mlpBias ? w.vector(['down_proj.bias'], [hiddenSize]) : undefined;
+  const hidden = gateUp
+    ? gate(linear(x, gateUp, mlpBias ? w.vector(biases, sizes, 'interleaved') : undefined), hiddenAct)
+    : gate(apart('gate_proj'), hiddenAct, apart('up_proj'));
   const down = w.matrix(['down_proj'], [hiddenSize], intermediateSize);
-  return linear(prepare(hidden), down, bias, residualMultiplier);
+  return linear(prepare(hidden), down, biasOf('down_proj', hiddenSize), residualMultiplier);
 }

@@ -6,7 +6,7 @@ import { type Tensor, viewColumns } from '../graph/graph.ts';
 import { attend } from '../graph/ops/attention.ts';
 import { type RopePairing, splitHeads } from '../graph/ops/heads.ts';
 import { headLinear, prepareLatent } from '../graph/ops/latent.ts';
-import { linear } from '../graph/ops/linear.ts';
+import { linear, stackedLinear } from '../graph/ops/linear.ts';
 import { rmsNorm } from '../graph/ops/norm.ts';
 import { type RopeScaling, readRope, yarnMscale } from '../graph/rope.ts';
 import type { Weights } from '../graph/weight.ts';
@@ -90,11 +90,11 @@ const LORA_NORM_EPS = 1e-6;
 
 /** q [rows, heads * (nope + rope)] and the latent with the shared rotary key [rows, rank + rope], from one projection as far as possible. */
 function projections(x: Tensor, w: Weights, cfg: LatentConfig): { q: Tensor; latent: Tensor } {
-  const { qLoraRank, hiddenSize } = cfg;
+  const { qLoraRank } = cfg;
   const latentSize = cfg.kvLoraRank + cfg.qkRopeHeadDim;
   const qSize = cfg.numAttentionHeads * (cfg.qkNopeHeadDim + cfg.qkRopeHeadDim);
   const [name, size] = qLoraRank === undefined ? ['q_proj', qSize] : ['q_a_proj', qLoraRank];
-  const both = linear(x, w.matrix([name, 'kv_a_proj_with_mqa'], [size, latentSize], hiddenSize));
+  const both = stackedLinear(x, w, [name, 'kv_a_proj_with_mqa'], [size, latentSize]);
   const first = viewColumns(both, 0, [size]);
   const latent = viewColumns(both, size, [latentSize]);
   if (qLoraRank === undefined) return { q: first, latent };

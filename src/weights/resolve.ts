@@ -2,8 +2,14 @@
  * @file Which format each weight of a graph gets, from what the checkpoint holds and what the weight is for. Knows headers and
  * formats; it must not know models or the GPU, nor what families name their tensors.
  */
-import { UnsupportedConfigError, WeightMismatchError } from '../errors.ts';
-import type { Weight, WeightFormat, WeightResolver, WeightRole } from '../graph/weight.ts';
+import { UnsupportedConfigError } from '../errors.ts';
+import {
+  MixedFormatsError,
+  type Weight,
+  type WeightFormat,
+  type WeightResolver,
+  type WeightRole,
+} from '../graph/weight.ts';
 import type { Checkpoint } from './checkpoint.ts';
 import { convertedFormats } from './convert.ts';
 import { formats } from './formats.ts';
@@ -67,7 +73,11 @@ export function checkpointResolver(
     if (weight.role && found.every((stored) => isPlain(stored.format)))
       return wantedFormat(weight.role, other ? formats.f32 : format, wanted);
     if (!other) return format;
-    throw mixed(found[0]!, other);
+    throw mixed(
+      found[0]!,
+      other,
+      found.map((stored) => stored.format),
+    );
   };
 }
 
@@ -87,11 +97,12 @@ export function uniformResolver(format: string): WeightResolver {
   };
 }
 
-function mixed(one: StoredMatrix, other: StoredMatrix): WeightMismatchError {
+function mixed(one: StoredMatrix, other: StoredMatrix, formats: readonly WeightFormat[]): MixedFormatsError {
   const describe = ({ pieces: [piece], format }: StoredMatrix): string =>
     `${piece!.tensor.name} is stored as ${piece!.tensor.dtype} (${format.name})`;
-  return new WeightMismatchError(
+  return new MixedFormatsError(
     `${describe(one)} and ${describe(other)}; they make one matrix on the GPU and must be quantised alike. ` +
       'Choose a checkpoint that does so.',
+    formats,
   );
 }

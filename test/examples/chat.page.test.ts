@@ -29,6 +29,14 @@ async function waitForModel(page: Page, name: string): Promise<void> {
   await page.getByRole('button', { name, exact: true }).waitFor({ timeout: TIMEOUT });
 }
 
+/** Waits for the end of a load, and says how far it was if it does not come. */
+async function waitForLoading(page: Page): Promise<void> {
+  const card = page.locator('#loading');
+  await card.waitFor({ state: 'hidden', timeout: TIMEOUT }).catch(async (error) => {
+    throw new Error(`still says: ${await card.innerText()}`, { cause: error });
+  });
+}
+
 async function ask(page: Page, question: string): Promise<Locator> {
   const answers = page.getByRole('article', { name: 'Answer' });
   const numBefore = await answers.count();
@@ -209,7 +217,7 @@ describe('a visit to the chat page', () => {
     await expectOslo(page);
     await drop(page, MODEL_FOLDER);
     await page.getByText('Loading tiny-qwen3').waitFor();
-    await page.getByText('Loading tiny-qwen3').waitFor({ state: 'hidden', timeout: TIMEOUT });
+    await waitForLoading(page);
     expect(await notice(page).count()).toBe(0);
     await expectOslo(page);
   });
@@ -248,7 +256,7 @@ describe('a visit to the chat page', () => {
     await openModelSheet(page, 'tiny-deepseek-v3-fp8');
     await page.getByLabel('Speculative decoding').selectOption('mtp');
     await page.getByText('Loading tiny-deepseek-v3-fp8').waitFor();
-    await page.getByText('Loading tiny-deepseek-v3-fp8').waitFor({ state: 'hidden', timeout: TIMEOUT });
+    await waitForLoading(page);
     expect(await notice(page).count()).toBe(0);
     await expectOslo(page);
     const figures = (await page.getByLabel('Figures').textContent()) ?? '';

@@ -51,6 +51,16 @@ it.each(everyActivation)('multiplies %s of a gate by up, for gates of any size',
   // exp is good to 3 + 2 |gate| units of float32 (WGSL), which what it is part of damps to about 3 relative to the gate.
   const tolerance = (i: number): number => 1e-6 * Math.abs(x[2 * i]! * x[2 * i + 1]!);
   for (const outcome of outcomes) expectRows(outcome, 'out', { values, tolerance }, seed);
+  const [gates, up] = [0, 1].map((turn) => x.filter((_, i) => i % 2 === turn)) as [
+    Float32Array,
+    Float32Array,
+  ];
+  const apart = await runVariants(gateVariants, {
+    record: (graph) => gate(createTensor(graph, [3, cols]), activation, createTensor(graph, [3, cols])),
+    data: { x: gates, up },
+    batch: { rows: 2 },
+  });
+  for (const outcome of apart) expectRows(outcome, 'out', { values, tolerance }, seed);
 });
 
 it.each(everyActivation)('%s has the same values on the host', (activation) => {

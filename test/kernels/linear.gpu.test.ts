@@ -24,6 +24,8 @@ interface Case {
   scale?: number;
   /** x is a view of the columns from here on of wider rows. */
   viewAt?: number;
+  /** The result goes to the columns from here on of wider rows. */
+  intoAt?: number;
   maxBindingBytes?: number;
 }
 
@@ -66,7 +68,12 @@ async function check(format: keyof typeof formats, c: Case, only?: string[]): Pr
           norm: norm && w.vector(['norm'], [c.cols]),
         },
         attrs: { eps, gate: c.gate, scale: c.scale ?? 1 },
-        outputs: { out: tensor(outputs) },
+        outputs: {
+          out:
+            c.intoAt === undefined
+              ? tensor(outputs)
+              : viewColumns(tensor(c.intoAt + outputs + 8), c.intoAt, [outputs]),
+        },
       };
       graph.ops.push(op);
     },
@@ -179,6 +186,13 @@ describe('linear', () => {
 
   it('reads x from the columns of wider rows', async () => {
     await check('bf16', { rows: 2, cols: 24, weightRows: 12, viewAt: 8 }, ['matvec', 'tile-small']);
+  });
+
+  it('writes into the columns of wider rows', async () => {
+    const folded = { bias: true, residual: true } as const;
+    await check('bf16', { rows: 2, cols: 24, weightRows: 12, intoAt: 8, ...folded }, [...few, ...many]);
+    const split = { rows: 3, cols: 24, weightRows: 40, maxBindingBytes: 16 * 48 };
+    await check('bf16', { ...split, intoAt: 4 }, [...few, ...many]);
   });
 
   it('has a kernel on every device for all that fuse can record', () => {

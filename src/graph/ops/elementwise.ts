@@ -15,8 +15,8 @@ import { expectCols, expectSameShape, fail } from '../shapes.ts';
 /** out = a + b. */
 export type AddOp = OpRecord<'add', { a: Tensor; b: Tensor }, object, object, Out>;
 
-/** out[r, n] = activate(x[r, 2n]) * x[r, 2n + 1]: gate and up in turn. With silu this is SwiGLU. */
-export type GateOp = OpRecord<'gate', { x: Tensor }, object, { activation: Activation }, Out>;
+/** out[r, n] = activate(x[r, 2n]) * x[r, 2n + 1]: gate and up in turn; or, with `up`, activate(x[r, n]) * up[r, n]. With silu this is SwiGLU. */
+export type GateOp = OpRecord<'gate', { x: Tensor; up?: Tensor }, object, { activation: Activation }, Out>;
 
 /** out[r] = x[r] * sigmoid(gate[r]): x [rows, n], gate [rows, 1]. */
 export type SigmoidGateOp = OpRecord<'sigmoidGate', { x: Tensor; gate: Tensor }, object, object, Out>;
@@ -47,15 +47,16 @@ export function add(a: Tensor, b: Tensor): Tensor {
   return out;
 }
 
-/** x [rows, 2n] or [rows, k, 2n], gate and up in turn -> half as many columns. */
-export function gate(x: Tensor, activation: Activation): Tensor {
+/** x [rows, 2n] or [rows, k, 2n], gate and up in turn -> half as many columns; or gate and `up` apart, of one shape. */
+export function gate(x: Tensor, activation: Activation, up?: Tensor): Tensor {
   const cols = x.shape.at(-1)!;
-  if (cols % 2 !== 0) fail(x.graph, 'gate', `rows of ${cols}`, 'pairs of gate and up');
-  const out = createTensor(x.graph, [...x.shape.slice(0, -1), cols / 2]);
+  if (up) expectSameShape(x, up, 'gate');
+  else if (cols % 2 !== 0) fail(x.graph, 'gate', `rows of ${cols}`, 'pairs of gate and up');
+  const out = createTensor(x.graph, up ? x.shape : [...x.shape.slice(0, -1), cols / 2]);
   record(x.graph, {
     kind: 'gate',
     scope: x.graph.scope,
-    inputs: { x },
+    inputs: up ? { x, up } : { x },
     weights: {},
     attrs: { activation },
     outputs: { out },
