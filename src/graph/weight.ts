@@ -27,6 +27,8 @@ export interface WeightFormat {
   readonly sections: readonly WeightSection[];
   /** True when every value is a float16, so that f16 tiles hold it exactly enough. */
   readonly fitsF16: boolean;
+  /** The first `cols` values of a row on the host, from its bytes in every section; of formats that src/weights/decode.ts does not know. */
+  decodeRow?(sections: Readonly<Record<string, DataView>>, cols: number): Float64Array;
 }
 
 export interface WeightSection {

@@ -38,6 +38,8 @@ export interface ReadFileOptions extends ReadOptions {
 export interface Source {
   /** For messages: the URL or the folder's name. */
   readonly label: string;
+  /** A file that holds the whole checkpoint (GGUF), where one was asked for: its name, or a pattern in which `*` stands for anything. */
+  readonly file?: string | undefined;
   /** A whole small file (config.json, tokenizer.json), or undefined when there is none. */
   readFile(name: string, options?: ReadFileOptions): Promise<Uint8Array | undefined>;
   /** The first `maxBytes` bytes of a file (fewer if it is shorter), or undefined when there is no such file. */

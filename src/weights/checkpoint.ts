@@ -4,8 +4,17 @@
  */
 import { CorruptCheckpointError, SourceError } from '../errors.ts';
 import type { FileStart, ReadOptions, Source } from '../sources/source.ts';
+import type { BlockType } from './gguf/types.ts';
 import { parseJsonObject, quoted } from './json.ts';
-import { LENGTH_BYTES, parseHeader, parseIndex, readHeaderLength, type StoredTensor } from './safetensors.ts';
+import {
+  LENGTH_BYTES,
+  parseHeader,
+  parseIndex,
+  readHeaderLength,
+  type SafetensorsDtype,
+  type StoredTensor,
+} from './safetensors.ts';
+import type { StoredBlocks } from './stored-matrix.ts';
 
 const CONFIG_FILE = 'config.json';
 const GENERATION_CONFIG_FILE = 'generation_config.json';
@@ -17,8 +26,13 @@ const FIRST_READ_BYTES = 64 * 1024;
 /** Shards whose headers are read at once; browsers open six connections to a server. */
 const NUM_PARALLEL_READS = 6;
 
+export type StoredDtype = SafetensorsDtype | BlockType;
+
 /** One tensor of a checkpoint: where its bytes are and what they mean. */
-export interface TensorEntry extends StoredTensor {
+export interface TensorEntry extends Omit<StoredTensor, 'dtype'> {
+  dtype: StoredDtype;
+  /** Of a type whose blocks stay packed. */
+  blocks?: StoredBlocks | undefined;
   /** Name of its file in the source. */
   file: string;
 }
@@ -33,6 +47,8 @@ export interface Checkpoint {
   tensors: Map<string, TensorEntry>;
   /** Bytes of all tensors. */
   totalBytes: number;
+  /** Of a file that holds everything: what the small files of other checkpoints would say, by their names. */
+  made?: Readonly<Record<string, Record<string, unknown>>>;
 }
 
 /**
@@ -41,9 +57,10 @@ export interface Checkpoint {
  * @throws CorruptCheckpointError when the files contradict themselves or each other
  */
 export async function openCheckpoint(source: Source, options: ReadOptions = {}): Promise<Checkpoint> {
+  if (source.file !== undefined) return wholeFile(source, options, CONFIG_FILE);
   // First and alone: where this cannot be read, asking for the rest tells nothing more.
   const config = await readJson(source, CONFIG_FILE, options);
-  if (!config) throw await missing(source, CONFIG_FILE, options);
+  if (!config) return wholeFile(source, options, CONFIG_FILE);
   const [generationConfig, index] = await Promise.all([
     readJson(source, GENERATION_CONFIG_FILE, options),
     source.readFile(INDEX_FILE, options),
@@ -52,6 +69,7 @@ export async function openCheckpoint(source: Source, options: ReadOptions = {}):
   const entries = index
     ? await readIndexed(source, parseIndex(index, at(source, INDEX_FILE)), options)
     : await readUnindexed(source, options);
+  if (!entries) return wholeFile(source, options, SINGLE_FILE);
   return {
     source,
     config,
@@ -59,6 +77,17 @@ export async function openCheckpoint(source: Source, options: ReadOptions = {}):
     tensors: byUsualName(entries, source),
     totalBytes: entries.reduce((sum, { begin, end }) => sum + end - begin, 0),
   };
+}
+
+/** A checkpoint in one file, where there is one. `wanted`: what else could have been there. */
+async function wholeFile(source: Source, options: ReadOptions, wanted: string): Promise<Checkpoint> {
+  const [{ chooseGguf }, { openGguf }] = await Promise.all([
+    import('./gguf/choose.ts'),
+    import('./gguf/checkpoint.ts'),
+  ]);
+  const file = await chooseGguf(source, source.file, options);
+  if (file === undefined) throw await missing(source, wanted, options);
+  return openGguf(source, file, options);
 }
 
 /** A small JSON object of a checkpoint (tokenizer_config.json), or undefined when there is no such file. */
@@ -103,12 +132,12 @@ function byUsualName(entries: readonly TensorEntry[], source: Source): Map<strin
   return tensors;
 }
 
-/** The whole file; else the only one there is, or all shards of one. */
-async function readUnindexed(source: Source, options: ReadOptions): Promise<TensorEntry[]> {
+/** The whole file; else the only one there is, or all shards of one; undefined where there is neither. */
+async function readUnindexed(source: Source, options: ReadOptions): Promise<TensorEntry[] | undefined> {
   const start = await source.readStart(SINGLE_FILE, FIRST_READ_BYTES, options);
   if (start) return readTensors(source, SINGLE_FILE, start, options);
   const files = filesOfOneModel((await source.list?.(options)) ?? []);
-  if (!files) throw await missing(source, SINGLE_FILE, options);
+  if (!files) return undefined;
   return [...(await readShards(source, files, options)).values()];
 }
 

@@ -9,10 +9,12 @@ const INT_NAME = /^int([48])(-any-group)?-(\d+|row)-(f16-zero|bf16-zero|f16-bias
 
 /** The first `cols` values of a row, from its bytes in every section. Undefined: a format that is not known here. */
 export function decodeRow(
-  { name }: WeightFormat,
+  format: WeightFormat,
   sections: Readonly<Record<string, DataView>>,
   cols: number,
 ): Float64Array | undefined {
+  if (format.decodeRow) return format.decodeRow(sections, cols);
+  const { name } = format;
   const { data, scale } = sections;
   const plain = PLAIN[name];
   if (plain && data) return Float64Array.from({ length: cols }, (_, i) => plain(data, i));

@@ -4,6 +4,7 @@
  */
 import { UnsupportedConfigError } from '../errors.ts';
 import type { WeightFormat } from '../graph/weight.ts';
+import type { StoredDtype } from './checkpoint.ts';
 import { FP8_BLOCK } from './fp8-block.ts';
 import { DTYPE_BYTES, type SafetensorsDtype } from './safetensors.ts';
 
@@ -22,7 +23,7 @@ const nativeDtype: Readonly<Record<string, SafetensorsDtype>> = {
 export function packRows(
   format: WeightFormat,
   isVector: boolean,
-  dtype: SafetensorsDtype,
+  dtype: StoredDtype,
   bytes: Uint8Array<ArrayBuffer>,
   numRows: number,
 ): Uint8Array<ArrayBuffer> {
@@ -56,7 +57,7 @@ export function padRows(
  * these rows, and every row gets those of its block, as f32. Rows with a single scale get it everywhere.
  */
 export function packScales(
-  dtype: SafetensorsDtype,
+  dtype: StoredDtype,
   bytes: Uint8Array,
   numRows: number,
   rowBytes: number,
@@ -115,7 +116,7 @@ export function packHalves(
 }
 
 /** The bits of a natural number up to 256, which both are exact for, as BF16 or F16. */
-export function shortNumber(value: number, dtype: SafetensorsDtype): number {
+export function shortNumber(value: number, dtype: StoredDtype): number {
   if (value === 0) return 0;
   const exponent = 31 - Math.clz32(value);
   const [fractionBits, bias] = dtype === 'F16' ? [10, 15] : [7, 127];
@@ -123,7 +124,7 @@ export function shortNumber(value: number, dtype: SafetensorsDtype): number {
 }
 
 /** Values of any float dtype as f32; exact but for F64. */
-export function widen(dtype: SafetensorsDtype, bytes: Uint8Array): Float32Array<ArrayBuffer> {
+export function widen(dtype: StoredDtype, bytes: Uint8Array): Float32Array<ArrayBuffer> {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   switch (dtype) {
     case 'F32':

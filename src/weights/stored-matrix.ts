@@ -4,9 +4,8 @@
  */
 import { MissingWeightError, WeightMismatchError } from '../errors.ts';
 import type { WeightFormat } from '../graph/weight.ts';
-import type { TensorEntry } from './checkpoint.ts';
+import type { StoredDtype, TensorEntry } from './checkpoint.ts';
 import type { Quantization } from './quantization.ts';
-import type { SafetensorsDtype } from './safetensors.ts';
 
 /** Stored rows are rows of the weight. */
 export interface RowsPiece {
@@ -55,6 +54,13 @@ export interface CheckedPiece {
 
 export type Piece = RowsPiece | ColumnsPiece | EveryRowPiece | CheckedPiece;
 
+/** How a tensor is stored whose blocks mean the same in every checkpoint. */
+export interface StoredBlocks {
+  readonly format: WeightFormat;
+  /** Those of a matrix, or of some matrices of a stack. */
+  pieces(tensor: TensorEntry): readonly Piece[];
+}
+
 export interface StoredMatrix {
   readonly format: WeightFormat;
   readonly pieces: readonly Piece[];
@@ -72,14 +78,14 @@ export interface Module {
 }
 
 /** Types of scales as published. */
-export const SCALE_DTYPES: readonly SafetensorsDtype[] = ['F32', 'BF16', 'F16'];
+export const SCALE_DTYPES: readonly StoredDtype[] = ['F32', 'BF16', 'F16'];
 
 /** The tensor `suffix` of a module. @throws MissingWeightError | WeightMismatchError naming the tensor */
 export function needed(
   module: Module,
   suffix: string,
   shape: readonly number[],
-  dtypes: readonly SafetensorsDtype[],
+  dtypes: readonly StoredDtype[],
 ): TensorEntry {
   const tensor = module.tensor(suffix);
   if (!tensor) {
@@ -95,7 +101,7 @@ export function needed(
 export function fitting(
   tensor: TensorEntry,
   shape: readonly number[],
-  dtypes: readonly SafetensorsDtype[],
+  dtypes: readonly StoredDtype[],
 ): TensorEntry {
   if (tensor.shape.join() !== shape.join()) {
     throw new WeightMismatchError(

@@ -5,7 +5,7 @@
  */
 import { MissingWeightError, WeightMismatchError } from '../errors.ts';
 import type { WantedWeight, WeightFormat } from '../graph/weight.ts';
-import type { Checkpoint, TensorEntry } from './checkpoint.ts';
+import type { Checkpoint, StoredDtype, TensorEntry } from './checkpoint.ts';
 import { storedCompressed } from './compressed.ts';
 import { formats } from './formats.ts';
 import { storedFp8 } from './fp8.ts';
@@ -13,14 +13,13 @@ import { storedGptq } from './gptq.ts';
 import { storedMlx } from './mlx.ts';
 import { packRows } from './pack.ts';
 import { type Quantization, readQuantization } from './quantization.ts';
-import type { SafetensorsDtype } from './safetensors.ts';
 import { fitting, type Module, type StoredMatrix } from './stored-matrix.ts';
 
 /** Finds how tensor `index` of a weight is stored: a matrix, or a vector [rows]. */
 export type FindStored = (weight: WantedWeight, index: number) => StoredMatrix;
 
 /** How a stored dtype is kept on the GPU. Widening is exact, so 16-bit weights stay what they are. */
-const PLAIN: Partial<Record<SafetensorsDtype, WeightFormat>> = {
+const PLAIN: Partial<Record<StoredDtype, WeightFormat>> = {
   BF16: formats.bf16,
   F16: formats.f16,
   F32: formats.f32,
@@ -43,6 +42,7 @@ export function findStored({ config, tensors }: Pick<Checkpoint, 'config' | 'ten
     const shape = [rows, weight.cols];
     const module = moduleOf(tensors, weight, index, quantization);
     return (
+      storedBlocks(module) ??
       storedFp8(module) ??
       storedCompressed(module) ??
       storedMlx(module) ??
@@ -50,6 +50,13 @@ export function findStored({ config, tensors }: Pick<Checkpoint, 'config' | 'ten
       plain(checked(tensors, module.tensor('weight'), name, shape))
     );
   };
+}
+
+function storedBlocks(module: Module): StoredMatrix | undefined {
+  const tensor = module.tensor('weight');
+  if (!tensor?.blocks) return undefined;
+  fitting(tensor, [module.rows, module.cols], [tensor.dtype]);
+  return { format: tensor.blocks.format, pieces: tensor.blocks.pieces(tensor) };
 }
 
 /** The module that `X.weight` belongs to. */
@@ -96,16 +103,16 @@ function moduleOf(
 }
 
 /** Matrix `index` of a stack. */
-function sliceOf({ name, dtype, shape, begin, end, file }: TensorEntry, index: number): TensorEntry {
+function sliceOf(stack: TensorEntry, index: number): TensorEntry {
+  const { name, shape, begin, end } = stack;
   const [count = 0, ...rest] = shape;
   const bytes = (end - begin) / count;
   return {
+    ...stack,
     name: `${name}[${index}]`,
-    dtype,
     shape: rest,
     begin: begin + index * bytes,
     end: begin + (index + 1) * bytes,
-    file,
   };
 }
 

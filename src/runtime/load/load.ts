@@ -145,8 +145,11 @@ export async function openModel(from: SourceLike, options: LoadOptions = {}): Pr
     laterPlans: laterPlans(first.spec, sessionOptions),
     variant: (weights) => (weights === first.weights ? first : record(weights)),
     sessionOptions,
-    readJson: (name) => readJson(source, name, { signal }),
+    async readJson(name) {
+      return checkpoint.made ? checkpoint.made[name] : readJson(source, name, { signal });
+    },
     async readText(name) {
+      if (checkpoint.made) return undefined;
       const bytes = await source.readFile(name, { signal });
       return bytes && new TextDecoder().decode(bytes);
     },

@@ -1,0 +1,5 @@
+// value = factor * (number - middle).
+// Expects: middle.
+fn values_of(numbers: u32, scales: vec2<f32>) -> vec4<f32> {
+  return scales.x * (bytes_of(numbers) - vec4(middle));
+}
