@@ -71,7 +71,11 @@ function storedPacked(module: Module, packed: TensorEntry): StoredMatrix {
   ]);
 }
 
-function checkShape({ rows, cols }: Module, { name, dtype }: TensorEntry, bytes: Uint8Array): void {
+function checkShape(
+  { rowsStored: rows, cols }: Module,
+  { name, dtype }: TensorEntry,
+  bytes: Uint8Array,
+): void {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const found = [0, 1].map((i) =>
     dtype === 'I64' ? view.getBigInt64(8 * i, true) : BigInt(view.getInt32(4 * i, true)),

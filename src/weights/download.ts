@@ -2,7 +2,7 @@
 import type { Weight } from '../graph/weight.ts';
 import type { Checkpoint } from './checkpoint.ts';
 import { findStored } from './stored.ts';
-import { unclaimedBias } from './upload.ts';
+import { claimedVectors, unclaimedBias } from './upload.ts';
 
 /** Bytes that `uploadWeights` streams for these weights: the `totalBytes` of its progress. */
 export function downloadBytes(
@@ -12,11 +12,11 @@ export function downloadBytes(
   const find = findStored(checkpoint);
   const bytesOf = new Map<string, number>();
   const everyWeight = [...weights];
-  const vectors = new Set(everyWeight.flatMap(({ isVector, names }) => (isVector ? names : [])));
+  const claimed = claimedVectors(checkpoint, everyWeight);
   for (const weight of everyWeight) {
-    weight.names.forEach((name, i) => {
+    weight.names.forEach((_, i) => {
       const { pieces } = find(weight, i);
-      for (const { tensor } of [...pieces, ...unclaimedBias(checkpoint, name, vectors)]) {
+      for (const { tensor } of [...pieces, ...unclaimedBias(checkpoint, weight, i, claimed)]) {
         bytesOf.set(tensor.name, tensor.end - tensor.begin);
       }
     });

@@ -71,6 +71,8 @@ export interface Module {
   /** Without `.weight`. */
   readonly name: string;
   readonly rows: number;
+  /** Rows that the file says: more, where others are in the same matrix. */
+  readonly rowsStored: number;
   readonly cols: number;
   readonly quantization: Quantization;
   /** The tensor `name.suffix`. */

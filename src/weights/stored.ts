@@ -10,6 +10,7 @@ import { storedCompressed } from './compressed.ts';
 import { formats } from './formats.ts';
 import { storedFp8 } from './fp8.ts';
 import { storedGptq } from './gptq.ts';
+import { heldTensor, heldVector, holderOf } from './held.ts';
 import { storedMlx } from './mlx.ts';
 import { packRows } from './pack.ts';
 import { type Quantization, readQuantization } from './quantization.ts';
@@ -38,7 +39,7 @@ export function findStored({ config, tensors }: Pick<Checkpoint, 'config' | 'ten
   return (weight, index) => {
     const name = weight.names[index]!;
     const rows = weight.rowsOf[index]!;
-    if (weight.isVector) return plain(checked(tensors, tensors.get(name), name, [rows]));
+    if (weight.isVector) return plain(checked(tensors, heldVector(tensors, weight, index), name, [rows]));
     const shape = [rows, weight.cols];
     const module = moduleOf(tensors, weight, index, quantization);
     return (
@@ -59,60 +60,21 @@ function storedBlocks(module: Module): StoredMatrix | undefined {
   return { format: tensor.blocks.format, pieces: tensor.blocks.pieces(tensor) };
 }
 
-/** The module that `X.weight` belongs to. */
-const moduleName = (tensor: string): string => tensor.slice(0, -'.weight'.length);
-
-/** The number of the expert that a tensor is of. */
-function expertOf({ names, rows, unitRows }: WantedWeight, index: number): number {
-  const perExpert = (names.length * unitRows) / rows;
-  return Math.floor(index / perExpert);
-}
-
-/** `X.experts.E.Y` of families, where mlx-lm stacks the experts: `X.switch_mlp.Y`, [experts, ...]; undefined for what is no expert. */
-function stackOf(weight: WantedWeight, index: number): string | undefined {
-  if (weight.role !== 'expert') return undefined;
-  const name = moduleName(weight.names[index]!);
-  const own = `experts.${expertOf(weight, index)}.`;
-  const at = name.lastIndexOf(own);
-  return `${name.slice(0, at)}switch_mlp.${name.slice(at + own.length)}`;
-}
-
 function moduleOf(
   tensors: ReadonlyMap<string, TensorEntry>,
   weight: WantedWeight,
   index: number,
   quantization: Quantization,
 ): Module {
-  const [rows, cols] = [weight.rowsOf[index]!, weight.cols];
-  const stack = stackOf(weight, index);
-  if (stack === undefined || !tensors.has(`${stack}.weight`)) {
-    const name = moduleName(weight.names[index]!);
-    return { name, rows, cols, quantization, tensor: (suffix) => tensors.get(`${name}.${suffix}`) };
-  }
-  const tensor = (suffix: string): TensorEntry | undefined => {
-    const whole = tensors.get(`${stack}.${suffix}`);
-    const { shape } = tensors.get(`${stack}.weight`)!;
-    if (whole && whole.shape[0] !== shape[0]) {
-      throw new WeightMismatchError(
-        `${whole.name} has shape [${whole.shape}] and ${stack}.weight [${shape}]: one for each expert is wanted. Download the checkpoint again.`,
-      );
-    }
-    return whole && sliceOf(whole, expertOf(weight, index));
-  };
-  return { name: stack, rows, cols, quantization, tensor };
-}
-
-/** Matrix `index` of a stack. */
-function sliceOf(stack: TensorEntry, index: number): TensorEntry {
-  const { name, shape, begin, end } = stack;
-  const [count = 0, ...rest] = shape;
-  const bytes = (end - begin) / count;
+  const holder = holderOf(tensors, weight, index);
+  const rows = weight.rowsOf[index]!;
   return {
-    ...stack,
-    name: `${name}[${index}]`,
-    shape: rest,
-    begin: begin + index * bytes,
-    end: begin + (index + 1) * bytes,
+    name: holder.name,
+    rows,
+    rowsStored: holder.rows?.of ?? rows,
+    cols: weight.cols,
+    quantization,
+    tensor: (suffix) => heldTensor(holder, suffix),
   };
 }
 
@@ -123,11 +85,13 @@ function sliceOf(stack: TensorEntry, index: number): TensorEntry {
 export function checkStacks(tensors: ReadonlyMap<string, TensorEntry>, weight: WantedWeight): void {
   const count = weight.rows / weight.unitRows;
   if (weight.role !== 'expert') return;
-  for (const stack of new Set(weight.names.map((_, i) => `${stackOf(weight, i)}.weight`))) {
-    const shape = tensors.get(stack)?.shape;
-    if (!shape || shape[0] === count) continue;
+  const stacks = weight.names
+    .map((_, i) => holderOf(tensors, weight, i))
+    .filter((h) => h.expert !== undefined);
+  for (const stack of new Set(stacks.map(({ tensor }) => tensor('weight')))) {
+    if (!stack || stack.shape[0] === count) continue;
     throw new WeightMismatchError(
-      `${stack} has shape [${shape}], config.json wants ${count} experts. Check that config.json belongs to these weights.`,
+      `${stack.name} has shape [${stack.shape}], config.json wants ${count} experts. Check that config.json belongs to these weights.`,
     );
   }
 }

@@ -12,6 +12,7 @@ import { createProgress, type LoadProgress } from '../sources/progress.ts';
 import type { Checkpoint, TensorEntry } from './checkpoint.ts';
 import type { ConversionError } from './convert.ts';
 import { formats } from './formats.ts';
+import { holderOf, vectorHolder } from './held.ts';
 import { createLoadGauge, type LoadReport } from './load-gauge.ts';
 import { widen } from './pack.ts';
 import { chunksOfRows, type RowSizes } from './row-chunks.ts';
@@ -54,7 +55,7 @@ export async function uploadWeights(
   const wanted: TensorEntry[] = [];
   const find = findStored(checkpoint);
   const everyWeight = [...weights];
-  const vectors = new Set(everyWeight.flatMap(({ isVector, names }) => (isVector ? names : [])));
+  const claimed = claimedVectors(checkpoint, everyWeight);
   let bytes = 0;
   const dispose = (): void => {
     for (const { buffers } of parts.values())
@@ -81,15 +82,14 @@ export async function uploadWeights(
         );
         parts.set(weight.key, { parts: split, buffers });
         let before = 0;
-        weight.names.forEach((name, i) => {
+        weight.rowsOf.forEach((rows, i) => {
           // Names that take turns begin together; the next ones begin behind the rows of all of them.
           const turn = i % weight.interleave;
-          const rows = weight.rowsOf[i]!;
           const { pieces, format } = find(weight, i);
           // Widening to f32 is packing; the GPU makes everything else of plain rows.
           const isPacked = weight.isVector || weight.format === formats.f32 || !isPlain(format);
           const source = isPacked ? weight.format : format;
-          for (const piece of [...pieces, ...unclaimedBias(checkpoint, name, vectors)]) {
+          for (const piece of [...pieces, ...unclaimedBias(checkpoint, weight, i, claimed)]) {
             const place = { weight, piece, source, rows, first: before + turn, stride: weight.interleave };
             const known = places.get(piece.tensor.name);
             if (known) {
@@ -156,13 +156,25 @@ function sizesOfPlace({ weight, piece, source, rows }: Place): RowSizes {
   }
 }
 
-/** A bias beside a matrix that no op adds, as GPTQ checkpoints have them: it must be nothing but zeros. */
+/** The tensors that vectors are read from, by name. */
+export function claimedVectors(
+  { tensors }: Pick<Checkpoint, 'tensors'>,
+  weights: readonly Weight[],
+): ReadonlySet<string | undefined> {
+  const vectors = weights.filter(({ isVector }) => isVector);
+  return new Set(
+    vectors.flatMap((vector) => vector.names.map((_, i) => vectorHolder(tensors, vector, i)?.name)),
+  );
+}
+
+/** A bias beside matrix `index` that no op adds, as GPTQ checkpoints have them: it must be nothing but zeros. */
 export function unclaimedBias(
   { tensors }: Pick<Checkpoint, 'tensors'>,
-  name: string,
-  claimed: ReadonlySet<string>,
+  weight: Weight,
+  index: number,
+  claimed: ReadonlySet<string | undefined>,
 ): CheckedPiece[] {
-  const bias = name.endsWith('.weight') ? tensors.get(name.replace(/weight$/, 'bias')) : undefined;
+  const bias = weight.isVector ? undefined : holderOf(tensors, weight, index).tensor('bias');
   if (!bias || claimed.has(bias.name)) return [];
   const check = (bytes: Uint8Array<ArrayBuffer>): void => {
     if (widen(bias.dtype, bytes).every((value) => value === 0)) return;
