@@ -1,7 +1,8 @@
 /** @file Rotary tables against the plain formulas, and which configs are refused. */
 import { describe, expect, test } from 'vitest';
 import { UnsupportedConfigError } from '../../src/errors.ts';
-import { readRope, ropeAngles } from '../../src/graph/rope.ts';
+import { anglesChangeBeyond, readRope, ropeAngles } from '../../src/graph/rope.ts';
+import phi3 from '../fixtures/goldens/phi3/config.json';
 import golden from '../fixtures/goldens/qwen3-dense-untied-yarn/config.json';
 import { type RopeNumbers, ropeAngle } from '../reference/rope.ts';
 
@@ -34,6 +35,18 @@ const llama3 = {
   high_freq_factor: 4,
   original_max_position_embeddings: 8192,
 };
+const longrope = { type: 'longrope', short_factor: [1, 1.1, 1.2, 1.3], long_factor: [1, 2, 4, 8.5] };
+/** Longrope of a model for 512 tokens that was trained with 64 first. */
+const long = { max_position_embeddings: 512, original_max_position_embeddings: 64, rope_scaling: longrope };
+const longNumbers = {
+  type: 'longrope',
+  theta: 1e4,
+  dim: 8,
+  shortFactor: longrope.short_factor,
+  longFactor: longrope.long_factor,
+  originalMaxPositionEmbeddings: 64,
+  factor: 8,
+} as const;
 const yarn4 = { factor: 4, original_max_position_embeddings: 64 };
 
 describe('angle tables follow the formulas', () => {
@@ -179,6 +192,54 @@ describe('angle tables follow the formulas', () => {
       32,
       { type: 'yarn', theta: 1e4, dim: 32, factor: 2, originalMaxPositionEmbeddings: 512 },
     ],
+    ['longrope', long, 8, longNumbers],
+    [
+      'longrope of the older name, in a part of each head',
+      { ...long, partial_rotary_factor: 0.5, rope_scaling: { ...longrope, type: 'su' } },
+      16,
+      longNumbers,
+    ],
+    [
+      'longrope in rope_parameters, where the original length stands too, and the ratio of both wins over a factor',
+      {
+        max_position_embeddings: 512,
+        rope_parameters: { ...longrope, original_max_position_embeddings: 64, factor: 3, rope_theta: 1e4 },
+      },
+      8,
+      longNumbers,
+    ],
+    [
+      'longrope without an original length',
+      { max_position_embeddings: 512, rope_scaling: { ...longrope, factor: 4 } },
+      8,
+      { ...longNumbers, originalMaxPositionEmbeddings: 512, factor: 4 },
+    ],
+    [
+      'longrope with an attention factor of its own',
+      { ...long, rope_scaling: { ...longrope, attention_factor: 1.25 } },
+      8,
+      { ...longNumbers, attentionFactor: 1.25 },
+    ],
+    [
+      'factors, as a GGUF file lists them',
+      { rope_theta: 5e5, rope_scaling: { rope_type: 'factors', factors: [1, 1, 2.5, 8] } },
+      8,
+      { type: 'factors', theta: 5e5, dim: 8, shortFactor: [1, 1, 2.5, 8] },
+    ],
+    [
+      'longrope of the golden fixture',
+      phi3,
+      phi3.hidden_size / phi3.num_attention_heads,
+      {
+        type: 'longrope',
+        theta: 1e4,
+        dim: 24,
+        shortFactor: phi3.rope_scaling.short_factor,
+        longFactor: phi3.rope_scaling.long_factor,
+        originalMaxPositionEmbeddings: 128,
+        factor: 4,
+      },
+    ],
   ];
   test.each(cases)('%s', (_, config, headDim, numbers) => {
     const rope = readRope(config, headDim, 'config.json');
@@ -222,6 +283,17 @@ test('dynamic NTK looks at the whole context, and goes back to the plain angles 
   expect(ropeAngles(rope, 50, 2, 52)).toEqual(plain);
 });
 
+test('longrope turns every position of a long sequence by the long factors, and says from which length on', () => {
+  const rope = readRope(long, 8, 'config.json');
+  expect(anglesChangeBeyond(rope)).toBe(64);
+  expect(anglesChangeBeyond(readRope({}, 8, 'config.json'))).toBe(Number.POSITIVE_INFINITY);
+  const short = ropeAngles(rope, 3, 2, 64);
+  expectAngles(short, longNumbers, 3, 64);
+  expectAngles(ropeAngles(rope, 3, 2, 65), longNumbers, 3, 65);
+  expect(ropeAngles(rope, 3, 2, 65)).not.toEqual(short);
+  expect(ropeAngles(rope, 3, 2, 9)).toEqual(short);
+});
+
 test('DeepSeek finds the mscale for its softmax scale', () => {
   const rope = readRope({ rope_scaling: { type: 'yarn', ...yarn4, mscale_all_dim: 1, mscale: 1 } }, 16, 'c');
   expect(rope).toMatchObject({ type: 'yarn', mscaleAllDim: 1, attentionFactor: 1 });
@@ -230,9 +302,21 @@ test('DeepSeek finds the mscale for its softmax scale', () => {
 describe('a config that is not understood is refused by name', () => {
   const refused: [config: Record<string, unknown>, headDim: number, names: RegExp][] = [
     [
-      { rope_scaling: { rope_type: 'longrope', short_factor: [1] } },
-      64,
-      /config\.json.*rope_scaling.*"longrope"/,
+      { ...long, rope_scaling: { ...longrope, short_factor: [1] } },
+      8,
+      /short_factor is \[1\], wanted 4 numbers above 0/,
+    ],
+    [{ ...long, rope_scaling: { ...longrope, long_factor: [1, 1, 0, 1] } }, 8, /long_factor is \[1,1,0,1\]/],
+    [{ ...long, rope_scaling: { ...longrope, long_factor: undefined } }, 8, /long_factor is undefined/],
+    [{ rope_scaling: longrope }, 8, /max_position_embeddings is undefined/],
+    [{ max_position_embeddings: 64, rope_scaling: longrope }, 8, /factor is undefined/],
+    [{ ...long, original_max_position_embeddings: '64' }, 8, /original_max_position_embeddings is "64"/],
+    [{ ...long, rope_scaling: { ...longrope, short_mscale: 1.2 } }, 8, /short_mscale is 1.2/],
+    [{ rope_scaling: { rope_type: 'factors' } }, 8, /factors is undefined/],
+    [
+      { rope_scaling: { rope_type: 'factors', factors: Array(4000).fill('x') } },
+      8,
+      /factors is \[.{190,200}, wanted/,
     ],
     [{ rope_scaling: { ...llama3, low_freq_factor: undefined } }, 64, /low_freq_factor is undefined/],
     [{ rope_scaling: { ...llama3, high_freq_factor: 1 } }, 64, /high_freq_factor is 1, wanted more than/],

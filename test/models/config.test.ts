@@ -42,7 +42,7 @@ describe('config.json', () => {
     ['a negative size', { vocab_size: -1 }, /vocab_size is -1/],
     ['heads that do not divide', { num_key_value_heads: 3 }, /num_key_value_heads 3/],
     ['an odd head size', { head_dim: 30 }, /head_dim is 30/],
-    ['a rotary type of other families', { rope_scaling: { rope_type: 'longrope', factor: 4 } }, /longrope/],
+    ['a rotary type of other families', { rope_scaling: { rope_type: 'mrope', factor: 4 } }, /mrope/],
   ])('with %s is refused by name', (_, change, message) => {
     expect(() => readConfig(change)).toThrow(UnsupportedConfigError);
     expect(() => readConfig(change)).toThrow(message);

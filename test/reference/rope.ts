@@ -2,7 +2,7 @@
 
 /** The numbers of a config, as modeling_rope_utils.py names them. */
 export interface RopeNumbers {
-  type: 'default' | 'linear' | 'dynamic' | 'llama3' | 'yarn';
+  type: 'default' | 'linear' | 'dynamic' | 'llama3' | 'yarn' | 'longrope' | 'factors';
   theta: number;
   dim: number;
   factor?: number;
@@ -16,6 +16,8 @@ export interface RopeNumbers {
   truncate?: boolean;
   lowFreqFactor?: number;
   highFreqFactor?: number;
+  shortFactor?: readonly number[];
+  longFactor?: readonly number[];
 }
 
 /** Cosine and sine for pair `i` of a token at `position` in a context of `sequenceLength` tokens. */
@@ -26,13 +28,25 @@ export function ropeAngle(
   sequenceLength: number,
 ): { cos: number; sin: number } {
   const angle = position * inverseFrequency(r, i, sequenceLength);
-  const scale = r.type === 'yarn' ? (r.attentionFactor ?? yarnAttentionFactor(r)) : 1;
+  const scale = r.attentionFactor ?? attentionFactor(r);
   return { cos: scale * Math.cos(angle), sin: scale * Math.sin(angle) };
+}
+
+function attentionFactor(r: RopeNumbers): number {
+  if (r.type === 'longrope') {
+    return Math.sqrt(1 + Math.log(r.factor!) / Math.log(r.originalMaxPositionEmbeddings!));
+  }
+  return r.type === 'yarn' ? yarnAttentionFactor(r) : 1;
 }
 
 function inverseFrequency(r: RopeNumbers, i: number, sequenceLength: number): number {
   const plain = 1 / r.theta ** ((2 * i) / r.dim);
   if (r.type === 'default') return plain;
+  if (r.type === 'factors') return plain / r.shortFactor![i]!;
+  if (r.type === 'longrope') {
+    const isLong = sequenceLength > r.originalMaxPositionEmbeddings!;
+    return plain / (isLong ? r.longFactor! : r.shortFactor!)[i]!;
+  }
   if (r.type === 'linear') return plain / r.factor!;
   if (r.type === 'dynamic') {
     if (sequenceLength <= r.maxPositionEmbeddings!) return plain;

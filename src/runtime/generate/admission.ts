@@ -17,6 +17,8 @@ export interface AdmissionOptions {
   speculate?: Speculation | undefined;
   /** Number of layer groups. */
   groups: number;
+  /** A sequence of more tokens has other angles at all its positions. */
+  anglesChangeBeyond: number;
 }
 
 /** Blocks that the pool begins with, and the least share of what there is that it grows by. */
@@ -96,7 +98,7 @@ export class Admission {
     const salt = sequence.options.salt ?? '';
     return this.running.some((other) => {
       if (other.phase !== 'prefilling' || other.table!.isPrivate) return false;
-      if ((other.options.salt ?? '') !== salt) return false;
+      if ((other.options.salt ?? '') !== salt || this.#isLong(other) !== this.#isLong(sequence)) return false;
       const common = Math.min(
         commonPrefix(other.ids, sequence.ids),
         other.promptEnd,
@@ -106,9 +108,23 @@ export class Admission {
     });
   }
 
+  #isLong({ anglesLength }: Sequence): boolean {
+    return anglesLength > this.#options.anglesChangeBeyond;
+  }
+
+  /** Positions that may be computed after each other: beyond them all have other angles. */
+  mostPositions(sequence: Sequence): number {
+    return this.#isLong(sequence) ? Number.POSITIVE_INFINITY : this.#options.anglesChangeBeyond;
+  }
+
+  /** It has grown beyond what can be computed after what it has. */
+  isOutgrown(sequence: Sequence): boolean {
+    return sequence.ids.length > this.mostPositions(sequence);
+  }
+
   /** @param limit positions at most */
   #find(sequence: Sequence, limit = Number.POSITIVE_INFINITY): Found {
-    const { root } = this.#pool.newTable(sequence.options.salt);
+    const { root } = this.#pool.newTable(sequence.options.salt, this.#isLong(sequence));
     // The last id is always computed: its logits are wanted. Who was put back takes only what was written as its own was.
     const before = sequence.written.length > 0 ? sequence.written.join('') : undefined;
     const most = before === undefined ? sequence.ids.length - 1 : before.length;
@@ -194,7 +210,7 @@ export class Admission {
   /** @param mayCopy whether it may take up a part of a block */
   #begin(sequence: Sequence, slot: number, mayCopy: boolean): void {
     let found = this.#find(sequence);
-    const table = this.#pool.newTable(sequence.options.salt);
+    const table = this.#pool.newTable(sequence.options.salt, this.#isLong(sequence));
     let copies = mayCopy || !found.partial ? this.#pool.take(table, found) : undefined;
     if (!copies) {
       // No block for a copy: whole blocks need none.
@@ -213,13 +229,14 @@ export class Admission {
     sequence.told = table.blocks.map(() => 0);
     sequence.computed = found.length;
     sequence.hasDraft = false;
+    if (sequence.written.length === 0) {
+      for (const how of found.written) sequence.written.push(how as Written);
+      sequence.promptBegin = found.length;
+    }
     const isComplete = found.length === sequence.written.length && found.length >= sequence.promptEnd;
     sequence.phase = isComplete ? 'decoding' : 'prefilling';
     if (isNew) {
       sequence.tally.cachedTokens = found.length;
-      if (sequence.written.length === 0)
-        for (const how of found.written) sequence.written.push(how as Written);
-      sequence.promptBegin = sequence.written.length;
       const { speculate } = this.#options;
       // What a mask allows after a guess is known only when the guess is.
       if (speculate && !sequence.options.mask) {
@@ -272,6 +289,13 @@ export class Admission {
     sequence.numSampled = sequence.numAnswered;
     this.counts.putBack++;
     this.enqueue(sequence);
+  }
+
+  /** Computes a sequence anew from its first token, by the angles of one as long as it is now. What is in flight of it is dropped. */
+  beginAnew(sequence: Sequence): void {
+    this.#putBack(sequence);
+    sequence.written.length = 0;
+    sequence.anglesLength = sequence.promptEnd = sequence.ids.length;
   }
 
   /** Tells the GPU of blocks that a table has since. */

@@ -3,7 +3,7 @@
  * sequence may take up. Host data only: it must not know buffers, passes or sampling.
  *
  * A node of the tree is a block of ids after those of its parent, with the block of each layer group that holds their keys and values.
- * The root depends on a salt: on everything but ids that a block's content depends on. Blocks that nobody uses stay in the tree until
+ * The root depends on a salt and on the angles: on everything but ids that a block's content depends on. Blocks that nobody uses stay in the tree until
  * somebody needs one: the least recently used go first, the last of a sequence before the ones it needs to be of use.
  */
 import { BLOCK_LENGTH } from '../../graph/batch.ts';
@@ -121,18 +121,20 @@ export class KvPool {
     }));
   }
 
-  newTable(salt = ''): BlockTable {
-    let root = this.#roots.get(salt);
+  /** @param isLong whether the keys are those of a sequence so long that its angles are others */
+  newTable(salt = '', isLong = false): BlockTable {
+    const key = `${Number(isLong)} ${salt}`;
+    let root = this.#roots.get(key);
     if (!root) {
       if (this.#roots.size >= MAX_ROOTS) this.#dropEmptyRoots();
       root = { parent: undefined, ids: [], written: '', blocks: [], children: new Set() };
-      this.#roots.set(salt, root);
+      this.#roots.set(key, root);
     }
     return { blocks: this.#groups.map(() => []), nodes: [], tail: undefined, isPrivate: false, root };
   }
 
   #dropEmptyRoots(): void {
-    for (const [salt, { children }] of this.#roots) if (children.size === 0) this.#roots.delete(salt);
+    for (const [key, { children }] of this.#roots) if (children.size === 0) this.#roots.delete(key);
   }
 
   /** There are more blocks now. */

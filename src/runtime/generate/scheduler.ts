@@ -236,6 +236,7 @@ export class Scheduler {
   #isReady(sequence: Sequence): boolean {
     if (sequence.phase !== 'decoding' || sequence.rests) return false;
     if (sequence.numSampled >= this.#mostTokens(sequence)) return false;
+    if (sequence.computed >= this.#admission.mostPositions(sequence)) return false;
     return sequence.inFlight < (sequence.isStepwise ? 1 : this.#depth.depth);
   }
 
@@ -249,13 +250,16 @@ export class Scheduler {
     const { slot, computed: position, ids, proposer } = sequence;
     const token = position < ids.length ? ids[position]! : SAMPLED_TOKEN;
     // All guesses right and one token more may be as many as are left; so no row stands after the end of the context either.
-    const left = this.#mostTokens(sequence) - sequence.numSampled - 1;
+    const left = Math.min(
+      this.#mostTokens(sequence) - sequence.numSampled - 1,
+      this.#admission.mostPositions(sequence) - position - 1,
+    );
     const drafts = proposer?.propose(ids, Math.min(most - 1, left)) ?? [];
     return {
       slot: slot!,
       position,
       tokens: [token, ...drafts],
-      length: Math.max(sequence.numPrompt, position + 1),
+      length: Math.max(sequence.anglesLength, position + 1),
     };
   }
 
@@ -282,7 +286,7 @@ export class Scheduler {
         slot: sequence.slot!,
         position: computed,
         tokens: ids.slice(computed, computed + rows),
-        length: Math.max(sequence.numPrompt, computed + 1),
+        length: Math.max(sequence.anglesLength, computed + 1),
       },
     ];
     this.#rotate(sequence);
@@ -409,6 +413,7 @@ export class Scheduler {
       if (sequence.phase === 'done') return;
     }
     if (sequence.numAnswered >= this.#mostTokens(sequence)) this.#end(sequence, 'length');
+    else if (this.#admission.isOutgrown(sequence)) this.#admission.beginAnew(sequence);
     else if (sequence.known >= (sequence.table!.nodes.length + 1) * BLOCK_LENGTH) {
       this.#pool.publish(sequence.table!, sequence.ids, sequence.written, sequence.known);
     }
@@ -435,6 +440,10 @@ export class Scheduler {
     }
     for (const id of forced) sequence.append(id, undefined);
     if (sequence.phase === ('done' as Sequence['phase'])) return;
+    if (this.#admission.isOutgrown(sequence)) {
+      this.#admission.beginAnew(sequence);
+      return;
+    }
     sequence.epoch++;
     sequence.inFlight = 0;
     sequence.computed = this.#pool.rewind(sequence.table!, sequence.computed);

@@ -74,6 +74,11 @@ export class Sequence {
   /** What is computed as a prompt, in chunks: what it was given beyond what it took up, or what was forced. */
   promptBegin = 0;
   promptEnd: number;
+  /**
+   * Tokens that it had when it was first computed, or computed anew: while it has no more, rotary angles are those of so long a
+   * sequence at all its positions.
+   */
+  anglesLength: number;
   /** Passes in flight that sample for it. */
   inFlight = 0;
   /** Tokens of the answer that are known, or that a submitted pass will sample. */
@@ -101,7 +106,9 @@ export class Sequence {
     this.ids = [...ids];
     this.numPrompt = ids.length;
     this.promptEnd = ids.length;
+    this.anglesLength = ids.length;
     for (const how of options.written ?? '') this.written.push(how as Written);
+    this.promptBegin = this.written.length;
   }
 
   /**

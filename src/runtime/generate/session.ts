@@ -5,6 +5,7 @@
 import { ContextLengthError, InvalidInputError, ModelStateError } from '../../errors.ts';
 import type { GpuContext } from '../../gpu/device.ts';
 import type { SessionRole } from '../../graph/graph.ts';
+import { anglesChangeBeyond } from '../../graph/rope.ts';
 import type { GpuWeights } from '../../weights/upload.ts';
 import type { ModelSpec, Plans } from '../program/plans.ts';
 import { FIRST_BLOCKS } from './admission.ts';
@@ -75,7 +76,11 @@ export async function createSession(
   limits.forEach((limit, group) => {
     pool.grown(group, Math.min(FIRST_BLOCKS, limit));
   });
-  const scheduler = new Scheduler(runner, pool, { ...options, groups: windows.length });
+  const scheduler = new Scheduler(runner, pool, {
+    ...options,
+    groups: windows.length,
+    anglesChangeBeyond: anglesChangeBeyond(spec.config.rope),
+  });
   let numSequences = 0;
   let isDisposed = false;
   void gpu.lost.then((error) => scheduler.fail(error));
