@@ -6,6 +6,7 @@ import { granite } from './granite.ts';
 import { llama } from './llama.ts';
 import { mistral } from './mistral.ts';
 import type { ModelFamily } from './model.ts';
+import { phi3 } from './phi3.ts';
 import { qwen2 } from './qwen2.ts';
 import { qwen2Moe } from './qwen2-moe.ts';
 import { qwen3 } from './qwen3.ts';
@@ -23,6 +24,7 @@ export const families: readonly ModelFamily[] = [
   mistral,
   smollm3,
   granite,
+  phi3,
 ];
 
 /** The family of a checkpoint: that of its architecture, or of its model_type where it names none. @throws UnknownArchitectureError */

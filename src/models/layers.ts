@@ -92,7 +92,11 @@ export function decoderConfig<Own extends object = object>(
   };
   read.finish();
   const all = { ...config, ...more };
-  return { ...all, windows: [...new Set([undefined, ...all.layerWindows])] };
+  // A window as long as the context hides nothing.
+  const windowsOf = all.layerWindows.map((window) =>
+    window !== undefined && window < maxPositionEmbeddings ? window : undefined,
+  );
+  return { ...all, layerWindows: windowsOf, windows: [...new Set([undefined, ...windowsOf])] };
 }
 
 /**

@@ -7,11 +7,12 @@ import { defineModel } from './model.ts';
 export const mistral = defineModel<DecoderConfig>({
   architectures: ['MistralForCausalLM'],
   modelType: 'mistral',
-  config: (json) => decoderConfig(json, { attentionBias: false }, windows),
+  config: (json) => decoderConfig(json, { attentionBias: false }, windowInEveryLayer),
   forward: denseForward(),
 });
 
-function windows(read: ConfigReader): Partial<Pick<DecoderConfig, 'layerWindows'>> {
+/** `sliding_window` alone is one of every layer. */
+export function windowInEveryLayer(read: ConfigReader): Partial<Pick<DecoderConfig, 'layerWindows'>> {
   if (read.raw('sliding_window') === undefined || read.raw('layer_types') !== undefined) return {};
   return { layerWindows: Array(numLayersOf(read)).fill(read.count('sliding_window')) };
 }

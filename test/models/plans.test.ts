@@ -17,6 +17,7 @@ describe.each([
   'goldens/qwen3-dense-untied-yarn',
   'goldens/mistral',
   'goldens/granite',
+  'goldens/phi3',
 ])('%s', (path) => {
   it('decodes as planned', () => {
     expect(printPlan(plan(read(path)).decode)).toMatchSnapshot();

@@ -39,6 +39,7 @@ const configs: Record<string, Json> = {
   mistral: { ...common, architectures: ['MistralForCausalLM'], model_type: 'mistral' },
   smollm3: { ...common, architectures: ['SmolLM3ForCausalLM'], model_type: 'smollm3' },
   granite: { ...common, architectures: ['GraniteForCausalLM'], model_type: 'granite' },
+  phi3: fixture('goldens/phi3'),
 };
 const read = (json: Json) => familyOf(json).config(json);
 
@@ -104,6 +105,9 @@ describe('keys that some families have', () => {
     ['qwen3_moe', { qkv_bias: false, use_qk_norm: true, shared_expert_intermediate_size: 0 }],
     ['qwen2_moe', { qkv_bias: true }],
     ['mistral', { sliding_window: null }],
+    ['mistral', { sliding_window: 1024 }],
+    ['phi3', { sliding_window: null, full_attn_mod: 1, interpolate_factor: 1, lm_head_bias: false }],
+    ['phi3', { attention_bias: false, mlp_bias: false }],
     ['deepseek_v2', { n_group: null, topk_group: null }],
     ['smollm3', { no_rope_layers: [1, 1, 1, 0] }],
   ])('%s loads with %j, which says what it takes for granted', (family, change) => {
@@ -117,6 +121,7 @@ describe('keys that some families have', () => {
       { attention_bias: true, mlp_bias: true },
       { attentionBias: true, outputBias: true, mlpBias: true },
     ],
+    ['phi3', { sliding_window: 64 }, { layerWindows: [64, 64], windows: [undefined, 64] }],
     ['qwen2', { attention_bias: true }, { attentionBias: true, outputBias: false }],
     ['qwen3', { attention_bias: true }, { attentionBias: true, outputBias: true }],
     ['smollm3', { no_rope_layer_interval: 2 }, { rotates: [true, false, true, false] }],
@@ -148,6 +153,8 @@ describe('keys that some families have', () => {
       /shared_expert_intermediate_size is 512, wanted 0/,
     ],
     ['smollm3', { no_rope_layers: [1, 1] }, /no_rope_layers is \[1,1\], wanted 0 or 1 for each of 4 layers/],
+    ['phi3', { attention_bias: true }, /attention_bias is true, wanted false/],
+    ['phi3', { lm_head_bias: true }, /lm_head_bias is true, wanted false/],
     ['granite', { logits_scaling: 0 }, /logits_scaling is 0, wanted a number above 0/],
     ['deepseek_v2', { norm_topk_prob: true }, /norm_topk_prob is true/],
     [
