@@ -32,11 +32,15 @@ const openSource = import.meta.env.SSR
     )
   : (fixture: ListedFixture) => urlSource(new URL(fixture.url, location.href));
 
+/** The GGUF file, or the first of them, of a fixture that has nothing else. */
+const wholeFile = ({ files }: ListedFixture): string | undefined =>
+  files.includes('config.json') ? undefined : files.filter((name) => name.endsWith('.gguf')).sort()[0];
+
 /** The project's own fixtures of a kind, then those of the folders named in the environment. */
 export function fixtureFolders(kind: FixtureKind): Fixture[] {
   return inject('fixtures')[kind].map((fixture) => ({
     name: fixture.name,
     files: fixture.files,
-    source: openSource(fixture),
+    source: { ...openSource(fixture), file: wholeFile(fixture) },
   }));
 }

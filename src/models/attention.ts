@@ -33,7 +33,7 @@ export function attention(
   const mixes = into.kvFormat === 'int8' && cfg.attentionBias && !norms;
   const prepare = (heads: Tensor, name: string): Tensor => {
     const normed = norms ? rmsNorm(heads, w.vector([`${name}.weight`], [headDim]), cfg.rmsNormEps) : heads;
-    const rotated = rotates ? rope(normed, into.angles) : normed;
+    const rotated = rotates ? rope(normed, into.angles, cfg.pairing) : normed;
     return mixes ? mixHeads(rotated) : rotated;
   };
   const [qr, kr] = [prepare(q, 'q_norm'), prepare(k, 'k_norm')];

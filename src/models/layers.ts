@@ -4,6 +4,7 @@ import { type Activation, HIDDEN_ACTS } from '../graph/activation.ts';
 import type { Tensor } from '../graph/graph.ts';
 import { add, gate, lastRow } from '../graph/ops/elementwise.ts';
 import { embed } from '../graph/ops/embed.ts';
+import type { RopePairing } from '../graph/ops/heads.ts';
 import { linear } from '../graph/ops/linear.ts';
 import { rmsNorm } from '../graph/ops/norm.ts';
 import { readRope } from '../graph/rope.ts';
@@ -26,6 +27,8 @@ export interface DecoderConfig extends ModelConfig {
   readonly mlpBias: boolean;
   /** Scores are multiplied with it. */
   readonly attentionScale: number;
+  /** What is rotated together: values half a head apart, or neighbours (GGUF files of Llama's kin). */
+  readonly pairing: RopePairing;
   /** Embeddings, what a layer adds, and logits are multiplied with these. */
   readonly embeddingMultiplier: number;
   readonly residualMultiplier: number;
@@ -84,6 +87,7 @@ export function decoderConfig<Own extends object = object>(
     outputBias: attentionBias && biasesOutput,
     mlpBias: read.flag('mlp_bias', false),
     attentionScale: headDim ** -0.5,
+    pairing: read.flag('rope_interleave', false) ? 'interleaved' : 'half',
     embeddingMultiplier: 1,
     residualMultiplier: 1,
     logitsMultiplier: 1,

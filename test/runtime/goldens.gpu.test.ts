@@ -35,6 +35,15 @@ const HALF_PRECISION: Record<string, { maxAbs: number; rms: number }> = {
   'qwen3-moe': { maxAbs: 0.51, rms: 0.025 },
   'qwen3-dense': { maxAbs: 0.074, rms: 0.012 },
   'qwen3-dense-untied-yarn': { maxAbs: 0.083, rms: 0.013 },
+  'gguf-qwen3-q4km': { maxAbs: 0.035, rms: 0.0085 },
+  'gguf-qwen2-q5km': { maxAbs: 0.036, rms: 0.0068 },
+  'gguf-qwen3moe-q4km': { maxAbs: 0.035, rms: 0.0076 },
+  'gguf-qwen3-q8': { maxAbs: 0.1, rms: 0.012 },
+  'gguf-qwen3-q40': { maxAbs: 0.065, rms: 0.011 },
+  'gguf-qwen3-q2q3': { maxAbs: 0.053, rms: 0.01 },
+  'gguf-qwen3-iq4': { maxAbs: 0.041, rms: 0.0087 },
+  'gguf-deepseek2-q4km': { maxAbs: 0.041, rms: 0.0079 },
+  'gguf-llama-q4km': { maxAbs: 0.067, rms: 0.01 },
 };
 /** For fixtures without a row of their own: the strictest of all rows. */
 const STRICTEST_HALF = { maxAbs: 0.023, rms: 0.0045 };
@@ -190,7 +199,7 @@ for (const [number, { name, source }] of fixtures.entries()) {
             expect(seen.draft.maxAbs).toBeLessThanOrEqual(F32_BOUNDS.logits.maxAbs);
             expect(seen.draft.relativeRms).toBeLessThanOrEqual(F32_BOUNDS.logits.relativeRms);
             expect(seen.embed.maxAbs).toBeLessThanOrEqual(
-              name.includes('-mlx-') || name === 'granite' ? ROUNDED_EMBED : F32_BOUNDS.embed,
+              /-mlx-|^gguf-|^granite$/.test(name) ? ROUNDED_EMBED : F32_BOUNDS.embed,
             );
             expect(seen.hidden.maxAbs).toBeLessThanOrEqual(F32_BOUNDS.hidden);
             expect(seen.logits.maxAbs).toBeLessThanOrEqual(F32_BOUNDS.logits.maxAbs);

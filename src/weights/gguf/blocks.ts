@@ -38,13 +38,19 @@ import {
 import * as write from './block-writers.ts';
 import type { BlockType } from './types.ts';
 
-/** What a stored block gives of a section. */
-export interface SectionWriter {
-  readonly section: string;
-  readonly type: string;
+/** What a stored block gives of a section: those of a row stand one after another. */
+interface Part {
+  readonly name: string;
   /** Of a stored block. */
   readonly bytes: number;
   readonly write: write.Write;
+}
+
+/** A section of a row: its parts one after another, each padded to a multiple of 16 bytes. */
+export interface BlockSection {
+  readonly name: string;
+  readonly type: string;
+  readonly parts: readonly Part[];
 }
 
 /** How numbers are packed: their bits, and the WGSL that gets them out. */
@@ -68,12 +74,12 @@ interface BlockLayout {
   readonly text: string;
   /** What a number means, before it is multiplied with its factor and an offset is added. */
   readonly meaning: (number: number) => number;
-  readonly writers: readonly SectionWriter[];
+  readonly blockSections: readonly BlockSection[];
 }
 
 export interface BlockFormat extends WeightFormat {
   readonly storedValues: 32 | 256;
-  readonly writers: readonly SectionWriter[];
+  readonly blockSections: readonly BlockSection[];
 }
 
 const [two, three, four, five, six, eight] = (
@@ -119,18 +125,20 @@ const e2m1 = table([0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12]);
 
 const vec4 = 'vec4<u32>';
 const vec2 = 'vec2<u32>';
-const section = (name: string, type: string, bytes: number, writer: write.Write): SectionWriter => ({
-  section: name,
+const part = (name: string, bytes: number, writer: write.Write): Part => ({ name, bytes, write: writer });
+const section = (name: string, type: string, ...parts: readonly Part[]): BlockSection => ({
+  name,
   type,
-  bytes,
-  write: writer,
+  parts,
 });
-const data = (type: string, bytes: number, writer: write.Write): SectionWriter =>
-  section('data', type, bytes, writer);
-const high = (type: string, bytes: number, writer: write.Write): SectionWriter =>
-  section('high', type, bytes, writer);
+/** Numbers of 4 bits that are stored in the order of numbers-4.wgsl. */
+const nibbles = (from: number, bytes: number): Part => part('numbers', bytes, write.copy(from, bytes));
 /** Of blocks of 32: bytes of a scale from the beginning of the block. */
-const smallScale = (bytes: number): SectionWriter => section('scale', 'u32', bytes, write.copy(0, bytes));
+const smallScale = (bytes: number): BlockSection =>
+  section('scale', 'u32', part('scale', bytes, write.copy(0, bytes)));
+/** Of blocks of 256: 16 bytes. */
+const largeScale = (from: number, ...parts: readonly Part[]): BlockSection =>
+  section('scale', vec4, part('scale', 16, write.copy(from, 16)), ...parts);
 
 const LAYOUTS: Readonly<Record<BlockType, BlockLayout>> = {
   Q4_0: {
@@ -138,45 +146,50 @@ const LAYOUTS: Readonly<Record<BlockType, BlockLayout>> = {
     numbers: four,
     scales: half,
     ...minus(8),
-    writers: [data(vec4, 16, write.copy(2, 16)), smallScale(2)],
+    blockSections: [section('data', vec4, nibbles(2, 16)), smallScale(2)],
   },
   Q4_1: {
     values: 32,
     numbers: four,
     scales: pair,
     ...plus,
-    writers: [data(vec4, 16, write.copy(4, 16)), smallScale(4)],
+    blockSections: [section('data', vec4, nibbles(4, 16)), smallScale(4)],
   },
   Q5_0: {
     values: 32,
     numbers: five,
     scales: half,
     ...minus(16),
-    writers: [data(vec4, 16, write.copy(6, 16)), high('u32', 4, write.fifthBits(2)), smallScale(2)],
+    blockSections: [
+      section('data', vec4, nibbles(6, 16), part('high', 4, write.fifthBits(2))),
+      smallScale(2),
+    ],
   },
   Q5_1: {
     values: 32,
     numbers: five,
     scales: pair,
     ...plus,
-    writers: [data(vec4, 16, write.copy(8, 16)), high('u32', 4, write.fifthBits(4)), smallScale(4)],
+    blockSections: [
+      section('data', vec4, nibbles(8, 16), part('high', 4, write.fifthBits(4))),
+      smallScale(4),
+    ],
   },
   Q8_0: {
     values: 32,
     numbers: eight,
     scales: half,
     ...signed,
-    writers: [data(vec4, 32, write.copy(2, 32)), smallScale(2)],
+    blockSections: [section('data', vec4, part('numbers', 32, write.copy(2, 32))), smallScale(2)],
   },
   Q2_K: {
     values: 256,
     numbers: two,
     scales: k2,
     ...plus,
-    writers: [
-      data(vec2, 64, write.bitPairs(16)),
-      section('scale', vec4, 16, write.copy(0, 16)),
-      section('super', 'u32', 4, write.copy(80, 4)),
+    blockSections: [
+      section('data', vec2, part('numbers', 64, write.bitPairs(16))),
+      largeScale(0, part('super', 4, write.copy(80, 4))),
     ],
   },
   Q3_K: {
@@ -184,10 +197,9 @@ const LAYOUTS: Readonly<Record<BlockType, BlockLayout>> = {
     numbers: three,
     scales: k3,
     ...minus(4),
-    writers: [
-      data(vec2, 64, write.bitPairs(32)),
-      high('u32', 32, write.singleBits(0)),
-      section('scale', vec4, 16, write.copy(96, 14)),
+    blockSections: [
+      section('data', vec2, part('numbers', 64, write.bitPairs(32)), part('high', 32, write.singleBits(0))),
+      section('scale', vec4, part('scale', 16, write.copy(96, 14))),
     ],
   },
   Q4_K: {
@@ -195,17 +207,16 @@ const LAYOUTS: Readonly<Record<BlockType, BlockLayout>> = {
     numbers: four,
     scales: k4,
     ...plus,
-    writers: [data(vec4, 128, write.nibbles(16)), section('scale', vec4, 16, write.copy(0, 16))],
+    blockSections: [section('data', vec4, part('numbers', 128, write.nibbles(16))), largeScale(0)],
   },
   Q5_K: {
     values: 256,
     numbers: five,
     scales: k4,
     ...plus,
-    writers: [
-      data(vec4, 128, write.nibbles(48)),
-      high('u32', 32, write.singleBits(16)),
-      section('scale', vec4, 16, write.copy(0, 16)),
+    blockSections: [
+      section('data', vec4, part('numbers', 128, write.nibbles(48)), part('high', 32, write.singleBits(16))),
+      largeScale(0),
     ],
   },
   Q6_K: {
@@ -213,11 +224,14 @@ const LAYOUTS: Readonly<Record<BlockType, BlockLayout>> = {
     numbers: six,
     scales: k6,
     ...minus(32),
-    writers: [
-      data(vec4, 128, write.nibblesOfSix(0)),
-      high(vec2, 64, write.bitPairs(128)),
-      section('scale', vec4, 16, write.copy(192, 16)),
-      section('super', 'u32', 2, write.copy(208, 2)),
+    blockSections: [
+      section(
+        'data',
+        vec4,
+        part('numbers', 128, write.nibblesOfSix(0)),
+        part('high', 64, write.bitPairs(128)),
+      ),
+      largeScale(192, part('super', 2, write.copy(208, 2))),
     ],
   },
   IQ4_NL: {
@@ -225,51 +239,74 @@ const LAYOUTS: Readonly<Record<BlockType, BlockLayout>> = {
     numbers: four,
     scales: half,
     ...nonLinear,
-    writers: [data(vec4, 16, write.copy(2, 16)), smallScale(2)],
+    blockSections: [section('data', vec4, nibbles(2, 16)), smallScale(2)],
   },
   IQ4_XS: {
     values: 256,
     numbers: four,
     scales: iq4,
     ...nonLinear,
-    writers: [data(vec4, 128, write.copy(8, 128)), section('scale', vec2, 8, write.copy(0, 8))],
+    blockSections: [
+      section('data', vec4, nibbles(8, 128)),
+      section('scale', vec2, part('scale', 8, write.copy(0, 8))),
+    ],
   },
   MXFP4: {
     values: 32,
     numbers: four,
     scales: exponent,
     ...e2m1,
-    writers: [data(vec4, 16, write.copy(1, 16)), smallScale(1)],
+    blockSections: [section('data', vec4, nibbles(1, 16)), smallScale(1)],
   },
 };
 
 /** Values that a kernel unpacks at a time. */
 const BLOCK = 32;
 
-const roundUp16 = (bytes: number): number => Math.ceil(bytes / 16) * 16;
+/** Bytes of a part of a row: rows are copied as whole vec4s. */
+const partBytes = ({ bytes }: Part, rowBlocks: number): number => Math.ceil((rowBlocks * bytes) / 16) * 16;
 
 function formatOf(name: string, layout: BlockLayout): BlockFormat {
-  const { values, numbers, scales, text, meaning, writers } = layout;
+  const { values, numbers, scales, text, meaning, blockSections } = layout;
   return {
     name,
     blockSize: BLOCK,
     fragment: wgslFile('kernels/weights/blocks/load.wgsl', load + numbers.text + scales.text + text),
-    sections: writers.map(({ section, type, bytes }) => ({
-      name: section,
+    sections: blockSections.map(({ name, type, parts }) => ({
+      name,
       type,
-      // Every row begins at a multiple of 16 bytes, so that rows can be copied as whole vec4s.
-      rowBytes: (cols) => roundUp16(Math.ceil(cols / values) * bytes),
+      rowBytes: (cols) => parts.reduce((sum, part) => sum + partBytes(part, Math.ceil(cols / values)), 0),
     })),
     fitsF16: false,
     decodeRow(sections, cols) {
+      const parts = partsOf(blockSections, sections, Math.ceil(cols / values));
       return Float64Array.from({ length: cols }, (_, i) => {
-        const { factor, offset } = scales.read(sections, i);
-        return factor * meaning(numberAt(sections, numbers.bits, i)) + offset;
+        const { factor, offset } = scales.read(parts, i);
+        return factor * meaning(numberAt(parts, numbers.bits, i)) + offset;
       });
     },
     storedValues: values,
-    writers,
+    blockSections,
   };
+}
+
+/** The parts of a row by their names, from its sections. */
+function partsOf(
+  blockSections: readonly BlockSection[],
+  sections: Readonly<Record<string, DataView>>,
+  rowBlocks: number,
+): Record<string, DataView> {
+  const views: Record<string, DataView> = {};
+  for (const { name, parts } of blockSections) {
+    const { buffer, byteOffset } = sections[name]!;
+    let at = byteOffset;
+    for (const part of parts) {
+      const bytes = partBytes(part, rowBlocks);
+      views[part.name] = new DataView(buffer, at, bytes);
+      at += bytes;
+    }
+  }
+  return views;
 }
 
 /** By the name of the type. */
@@ -279,7 +316,7 @@ export const blockFormats = Object.fromEntries(
 
 /** What `numRows` rows of `rowBlocks` stored blocks give of a section, `rowBytes` for each row. */
 export function packSection(
-  { write, bytes: sectionBytes }: SectionWriter,
+  { parts }: BlockSection,
   bytes: Uint8Array,
   numRows: number,
   rowBlocks: number,
@@ -289,28 +326,32 @@ export function packSection(
   const target = { bytes: packed, words: new Uint32Array(packed.buffer) };
   const blockBytes = bytes.length / (numRows * rowBlocks);
   for (let row = 0; row < numRows; row++) {
-    for (let b = 0; b < rowBlocks; b++) {
-      write(bytes, (row * rowBlocks + b) * blockBytes, target, row * rowBytes + b * sectionBytes);
+    let begin = row * rowBytes;
+    for (const part of parts) {
+      for (let b = 0; b < rowBlocks; b++) {
+        part.write(bytes, (row * rowBlocks + b) * blockBytes, target, begin + b * part.bytes);
+      }
+      begin += partBytes(part, rowBlocks);
     }
   }
   return packed;
 }
 
-/** The number of value i of a row, from the sections. */
-function numberAt(sections: Readonly<Record<string, DataView>>, bits: Numbers['bits'], i: number): number {
-  const { data, high } = sections as { data: DataView; high: DataView };
+/** The number of value i of a row, from its parts. */
+function numberAt(parts: Readonly<Record<string, DataView>>, bits: Numbers['bits'], i: number): number {
+  const { numbers, high } = parts as { numbers: DataView; high: DataView };
   const [block, e] = [Math.floor(i / BLOCK), i % BLOCK];
   // Within a block: value 4 w + byte.
   const [w, byte] = [e >> 2, e & 3];
-  const nibble = (): number => (data.getUint8(16 * block + (e % 16)) >> (e < 16 ? 0 : 4)) & 15;
+  const nibble = (): number => (numbers.getUint8(16 * block + (e % 16)) >> (e < 16 ? 0 : 4)) & 15;
   const two = (view: DataView): number =>
     (view.getUint8(8 * block + (w < 4 ? 0 : 4) + byte) >> (2 * (w & 3))) & 3;
   const one = (): number => (high.getUint8(4 * block + byte) >> w) & 1;
   switch (bits) {
     case 2:
-      return two(data);
+      return two(numbers);
     case 3:
-      return two(data) + 4 * one();
+      return two(numbers) + 4 * one();
     case 4:
       return nibble();
     case 5:
@@ -318,7 +359,7 @@ function numberAt(sections: Readonly<Record<string, DataView>>, bits: Numbers['b
     case 6:
       return nibble() + 16 * two(high);
     case 8:
-      return data.getUint8(i);
+      return numbers.getUint8(i);
     default:
       return bits satisfies never;
   }

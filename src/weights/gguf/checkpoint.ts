@@ -9,7 +9,7 @@ import type { Checkpoint, TensorEntry } from '../checkpoint.ts';
 import { quoted } from '../json.ts';
 import { widen } from '../pack.ts';
 import type { Piece, StoredBlocks } from '../stored-matrix.ts';
-import { type BlockFormat, blockFormats, packSection, type SectionWriter } from './blocks.ts';
+import { type BlockFormat, type BlockSection, blockFormats, packSection } from './blocks.ts';
 import { architectureOf, configOf } from './config.ts';
 import {
   type GgufHeader,
@@ -215,17 +215,17 @@ function usualShape(name: string, shape: readonly number[]): number[] {
 /** Every section takes its share of the stored blocks. */
 const storedAs = (format: BlockFormat): StoredBlocks => ({
   format,
-  pieces: (tensor) => format.writers.map((writer) => pieceOf(tensor, format, writer)),
+  pieces: (tensor) => format.blockSections.map((section) => pieceOf(tensor, format, section)),
 });
 
-function pieceOf(tensor: TensorEntry, { storedValues }: BlockFormat, writer: SectionWriter): Piece {
+function pieceOf(tensor: TensorEntry, { storedValues }: BlockFormat, section: BlockSection): Piece {
   const rowBlocks = tensor.shape.at(-1)! / storedValues;
   return {
     lies: 'rows',
     tensor,
-    section: writer.section,
+    section: section.name,
     rowsPerStored: 1,
-    pack: (bytes, numRows, rowBytes) => packSection(writer, bytes, numRows, rowBlocks, rowBytes),
+    pack: (bytes, numRows, rowBytes) => packSection(section, bytes, numRows, rowBlocks, rowBytes),
   };
 }
 

@@ -30,9 +30,9 @@ export function readBlockRows(): BlockRows[] {
     const format = blockFormats[type as BlockType];
     if (!format) return [];
     const bytes = new Uint8Array(Buffer.concat(rows.map(({ blocks }) => Buffer.from(blocks, 'base64'))));
-    const sections = format.writers.map((writer, i) => {
+    const sections = format.blockSections.map((section, i) => {
       const rowBytes = format.sections[i]!.rowBytes(COLS);
-      return [writer.section, packSection(writer, bytes, rows.length, COLS / format.storedValues, rowBytes)];
+      return [section.name, packSection(section, bytes, rows.length, COLS / format.storedValues, rowBytes)];
     });
     const wanted = rows.flatMap(({ values: [offset, count] }) => [
       ...values.subarray(offset / 4, offset / 4 + count),
