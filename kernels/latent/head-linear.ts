@@ -10,10 +10,9 @@ import headMatrixText from './head-matrix.wgsl?raw';
 const headMatrix = wgslFile('kernels/latent/head-matrix.wgsl', headMatrixText);
 
 const headsOf = (op: HeadLinearOp): number => op.inputs.x.shape[1]!;
-const matrixRowsOf = (op: HeadLinearOp): number => rowSize(op.outputs.out) / headsOf(op);
 const hasFewRows = (op: HeadLinearOp): boolean => op.inputs.x.shape[0]! <= MAX_MATVEC_ROWS;
 const isLarge = (op: HeadLinearOp): boolean =>
-  fillsLargeTiles(op.inputs.x.shape[0]!, matrixRowsOf(op), headsOf(op));
+  fillsLargeTiles(op.inputs.x.shape[0]!, op.attrs.numRows, headsOf(op));
 
 export const headLinear: readonly KernelVariant<'headLinear'>[] = [
   {
@@ -56,7 +55,7 @@ function productOf(op: HeadLinearOp, part: WeightPart): Product {
     x,
     weight,
     eps: 0,
-    matrixRows: matrixRowsOf(op),
+    matrixRows: op.attrs.numRows,
     numMatrices: () => partHeads,
     numRows: x.shape[0]!,
     matrixParts: [headMatrix],
@@ -66,6 +65,8 @@ function productOf(op: HeadLinearOp, part: WeightPart): Product {
       unit_rows: weight.unitRows,
       first_row: op.attrs.firstRow,
       x_offset: x.offset / 4,
+      x_head_vec4s: x.shape[2]! / 4,
+      out_head_columns: rowSize(op.outputs.out) / headsOf(op),
     },
     ending: { out: op.outputs.out },
   };

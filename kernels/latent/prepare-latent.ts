@@ -9,11 +9,14 @@
  * 320 values: 5.4 GB of f32 at 32,768 positions, more than one binding holds. That is not worth a second form of attention.
  */
 import {
+  type Binding,
   type BuildContext,
+  type Const,
   f32,
   type KernelSource,
   type KernelVariant,
   vectorBinding,
+  type WgslFile,
   weightBindings,
   wgslFile,
 } from '../../src/gpu/kernel.ts';
@@ -40,61 +43,107 @@ export const prepareLatent: readonly KernelVariant<'prepareLatent'>[] = [
   {
     name: 'slices',
     when: hasFewRows,
-    build: (op, context) => build(op, context, { colLanes: 16, isSliced: true }),
+    build: (op, context) => build(op, productShape(op, context, { colLanes: 16, isSliced: true })),
   },
   {
     name: 'rows',
     when: (op) => !hasFewRows(op),
-    build: (op, context) => build(op, context, { colLanes: 32, isSliced: false }),
+    build: (op, context) => build(op, productShape(op, context, { colLanes: 32, isSliced: false })),
   },
 ];
 
-function build(
-  {
-    inputs: { q, latent, angles, batch },
-    weights: { norm, weight },
-    attrs,
-    outputs: { out, cache },
-  }: PrepareLatentOp,
+/** How workgroups share the heads, the rows of q and the product with the matrix. */
+interface Shape {
+  /** Of the bound part of the matrix, if there is one. */
+  readonly numHeads: number;
+  readonly colTiles: number;
+  readonly numLanes: number;
+  /** Rows of q of a workgroup. */
+  readonly tileRows: number;
+  readonly parts: readonly WgslFile[];
+  readonly flags: Readonly<Record<string, boolean>>;
+  readonly consts: Readonly<Record<string, Const>>;
+  readonly bindings: Readonly<Record<string, Binding>>;
+  readonly writesCache: boolean;
+}
+
+function productShape(
+  { inputs: { q }, weights: { weight } }: PrepareLatentOp,
   { part }: BuildContext,
   { colLanes, isSliced }: { colLanes: number; isSliced: boolean },
-): KernelSource {
-  const [numRows, , headDim] = q.shape as [number, number, number];
+): Shape {
+  const [numRows, allHeads] = q.shape as [number, number, number];
+  if (!weight) {
+    return {
+      numHeads: allHeads,
+      colTiles: 1,
+      numLanes: LANES,
+      tileRows: isSliced ? 1 : MAX_LANE_ROWS,
+      parts: [],
+      flags: { product: false, sliced: false },
+      consts: { first_head: 0 },
+      bindings: {},
+      writesCache: true,
+    };
+  }
   const { blockSize, fragment } = weight.format;
-  const rotated = rotation(angles, attrs.pairing);
-  const writer = cacheWriter(cache);
-  const places = cachePlaces(batch, cache);
   const rowBlocks = Math.ceil(weight.cols / blockSize);
-  const colTiles = Math.ceil(rowBlocks / colLanes);
-  const numHeads = part.rows / weight.unitRows;
   // With slices the order of the sums must not depend on the rows of the program.
   const laneRows = isSliced
     ? Math.min(numRows, Math.max(1, Math.floor(SLICE_SUMS / blockSize)))
     : Math.min(numRows, MAX_LANE_ROWS, Math.max(1, Math.floor(LANE_SUMS / blockSize)));
   const numLanes = isSliced && LANES * blockSize * 4 > SLICES_BYTES ? LANES / 2 : LANES;
-  const tileRows = isSliced ? laneRows : laneRows * (numLanes / colLanes);
-  // Every part has all the rows of q, but the cache is written once.
-  const numGroups = numHeads * colTiles + (part.index === 0 ? tileRows : 0);
+  return {
+    numHeads: part.rows / weight.unitRows,
+    colTiles: Math.ceil(rowBlocks / colLanes),
+    numLanes,
+    tileRows: isSliced ? laneRows : laneRows * (numLanes / colLanes),
+    parts: [fragment],
+    flags: { product: true, sliced: isSliced },
+    consts: {
+      first_head: part.begin / weight.unitRows,
+      unit_rows: weight.unitRows,
+      weight_row_blocks: rowBlocks,
+      col_lanes: colLanes,
+      lane_rows: laneRows,
+    },
+    bindings: weightBindings(weight),
+    // Every part has all the rows of q, but the cache is written once.
+    writesCache: part.index === 0,
+  };
+}
+
+function build(
+  {
+    inputs: { q, latent, angles, batch },
+    weights: { norm },
+    attrs,
+    outputs: { out, cache },
+  }: PrepareLatentOp,
+  shape: Shape,
+): KernelSource {
+  const [, , headDim] = q.shape as [number, number, number];
+  const rotated = rotation(angles, attrs.pairing);
+  const writer = cacheWriter(cache);
+  const places = cachePlaces(batch, cache);
+  const { numHeads, colTiles, numLanes, tileRows } = shape;
+  const numGroups = numHeads * colTiles + (shape.writesCache ? tileRows : 0);
   return {
     body,
-    parts: [fragment, rotated.part, ...places.parts, writer.part],
-    flags: { ...rotated.flags, ...writer.flags, sliced: isSliced },
+    parts: [...shape.parts, rotated.part, ...places.parts, writer.part],
+    flags: { ...rotated.flags, ...writer.flags, ...shape.flags },
     aliases: writer.aliases,
     consts: {
       ...rotated.consts,
       ...places.consts,
       ...writer.consts,
+      ...shape.consts,
       num_heads: numHeads,
-      first_head: part.begin / weight.unitRows,
-      unit_rows: weight.unitRows,
-      weight_row_blocks: rowBlocks,
       col_tiles: colTiles,
-      col_lanes: colLanes,
       num_lanes: numLanes,
-      lane_rows: laneRows,
       tile_rows: tileRows,
       nope_vec4s: (headDim - angles.shape[1]!) / 4,
-      rank_pairs: weight.cols / 2,
+      rank_pairs: norm.cols / 2,
       eps: f32(attrs.eps),
       q_offset: q.offset / 4,
       q_stride: q.rowStride / 4,
@@ -108,7 +157,7 @@ function build(
       q: { tensor: q, type: 'vec4<f32>' },
       latent: { tensor: latent, type: 'vec2<f32>' },
       norm: { ...vectorBinding(norm), type: 'vec2<f32>' },
-      ...weightBindings(weight),
+      ...shape.bindings,
       out: { tensor: out, type: 'vec2<f32>', access: 'read_write' },
       keys: { tensor: cache, type: writer.type, access: 'read_write' },
     },

@@ -7,13 +7,16 @@
 //   order: many loads on their way for few rows of q. Otherwise each slot has rows of q of its own.
 // After those come workgroups that write a row of the cache each (the grid of the first part has them).
 // Layout: q, out rows of heads; latent, cache rows. Offsets and strides of q in vec4, all others in vec2.
+// Without flag product another kernel writes out[r, h, :rank]; col_tiles is 1.
 // Expects: num_heads (of this part), first_head, unit_rows, weight_row_blocks, col_tiles, col_lanes, num_lanes, lane_rows,
 // tile_rows (rows of q of a workgroup), nope_vec4s, rank_pairs, eps, q_offset, q_stride, latent_offset, latent_stride,
 // out_offset, out_stride; parts load_block, rotate.wgsl, rows.wgsl, place.wgsl, cache-write.wgsl;
 // q, latent, norm, weight, out, keys (the cache).
 
+#if product
 const num_slots = num_lanes / col_lanes;
 const lane_vec4s = lane_rows * block_vec4s;
+#endif
 const rope_units = half / 2u;
 const head_vec4s = nope_vec4s + rope_units;
 const out_pairs = rank_pairs + half;
@@ -22,6 +25,7 @@ var<workgroup> squares: array<f32, num_lanes>;
 #if cache_int8
 var<workgroup> staged: array<vec2<f32>, out_pairs>;
 #endif
+#if product
 #if sliced
 const d4_step = num_slots;
 var<workgroup> slices: array<vec4<f32>, lane_vec4s * num_lanes>; // [vec4 of a lane][lane]
@@ -64,6 +68,7 @@ fn write_products(first_row: u32, head: u32, col_tile: u32, lane: u32, sums: ptr
   }
 }
 #endif
+#endif
 
 @compute @workgroup_size(num_lanes)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -82,6 +87,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     rotate_queries(first_row, head, lane);
   }
 
+#if product
   let slot = lane / col_lanes;
   let block = col_tile * col_lanes + lane % col_lanes;
 #if sliced
@@ -104,6 +110,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
   }
 #endif
+#endif
 }
 
 // Where a head of q begins.
@@ -115,6 +122,7 @@ fn out_head(row: u32, head: u32) -> u32 {
   return out_offset + row * out_stride + (first_head + head) * out_pairs;
 }
 
+#if product
 fn write_product(row: u32, head: u32, k4: u32, value: vec4<f32>) {
   // The last block may reach beyond the rank.
   if (row < batch.rows && 2u * k4 < rank_pairs) {
@@ -123,6 +131,7 @@ fn write_product(row: u32, head: u32, k4: u32, value: vec4<f32>) {
     out[at + 1u] = value.zw;
   }
 }
+#endif
 
 fn rotate_queries(first_row: u32, head: u32, lane: u32) {
   let count = (min(first_row + tile_rows, batch.rows) - first_row) * rope_units;

@@ -114,7 +114,7 @@ export function activeWeightBytes({ graph }: Plan): number {
 function activeShare(op: Op, weight: Weight): number {
   if (weight.isVector) return 1;
   if (op.kind === 'embed') return 1 / weight.rows;
-  if (op.kind === 'headLinear') return rowSize(op.outputs.out) / weight.rows;
+  if (op.kind === 'headLinear') return (op.inputs.x.shape[1]! * op.attrs.numRows) / weight.rows;
   if (op.kind === 'prepareLatent') {
     // Of each head the rows that meet q before its rotated part; headLinear reads the rest.
     const [, numHeads, headDim] = op.inputs.q.shape as [number, number, number];

@@ -74,7 +74,11 @@ export interface Weight {
 export type WantedWeight = Omit<Weight, 'format'>;
 
 /** Tells how a weight is stored; throws when the checkpoint lacks one of its tensors or contradicts a shape, or MixedFormatsError. */
-export type WeightResolver = (wanted: WantedWeight) => WeightFormat;
+export interface WeightResolver {
+  (wanted: WantedWeight): WeightFormat;
+  /** Whether the checkpoint has a tensor of this name; undefined: there is no checkpoint. */
+  has?(name: string): boolean;
+}
 
 /** The tensors of a weight are stored in formats that cannot make one matrix. */
 export class MixedFormatsError extends WeightMismatchError {
@@ -150,6 +154,11 @@ export class Weights {
       unitRows,
       role,
     });
+  }
+
+  /** Whether the checkpoint has the matrix of a module below this path by that very name. */
+  has(name: string): boolean {
+    return this.graph.resolve.has?.(`${this.#full(name)}.weight`) ?? false;
   }
 
   /** `names` cut where the format changes: each run can be one matrix, though all together may not. */

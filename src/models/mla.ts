@@ -57,7 +57,10 @@ export function latentConfig(read: ConfigReader, json: Readonly<Record<string, u
   };
 }
 
-/** Attention over the latent cache: kv_b_proj's key part is absorbed into q, its value part comes after the attention. */
+/**
+ * Attention over the latent cache: kv_b_proj's key part is absorbed into q, its value part comes after the attention. Some files have
+ * both parts apart, the first transposed: `embed_q` and `unembed_out` (MLX, GGUF).
+ */
 export function latentAttention(
   x: Tensor,
   w: Weights,
@@ -74,14 +77,18 @@ export function latentAttention(
     hiddenSize,
   } = cfg;
   const { q, latent } = projections(x, w, cfg);
-  const up = w.matrix(['kv_b_proj'], [heads * (nope + vHeadDim)], rank, { unitRows: nope + vHeadDim });
+  const isApart = w.has('embed_q') && w.has('unembed_out');
+  const keys = isApart ? w.matrix(['embed_q'], [heads * rank], nope, { unitRows: rank }) : undefined;
+  const up = isApart
+    ? w.matrix(['unembed_out'], [heads * vHeadDim], rank, { unitRows: vHeadDim })
+    : w.matrix(['kv_b_proj'], [heads * (nope + vHeadDim)], rank, { unitRows: nope + vHeadDim });
   const prepared = prepareLatent(
     { q: splitHeads(q, [heads], nope + qkRopeHeadDim)[0]!, latent, angles: into.angles },
-    { norm: w.vector(['kv_a_layernorm.weight'], [rank]), weight: up },
+    { norm: w.vector(['kv_a_layernorm.weight'], [rank]), ...(keys ? { keys } : { weight: up }) },
     { layer, format: into.kvFormat, eps: LORA_NORM_EPS, pairing: cfg.pairing },
   );
   const attended = attend(prepared.q, prepared.cache, cfg.softmaxScale);
-  const values = headLinear(attended, up, nope, vHeadDim);
+  const values = headLinear(attended, up, isApart ? 0 : nope, vHeadDim);
   return linear(values, w.matrix(['o_proj'], [hiddenSize], heads * vHeadDim));
 }
 

@@ -5,6 +5,7 @@
 import { UnsupportedConfigError } from '../errors.ts';
 import {
   MixedFormatsError,
+  type WantedWeight,
   type Weight,
   type WeightFormat,
   type WeightResolver,
@@ -64,7 +65,7 @@ export function checkpointResolver(
   wanted?: WantedFormat,
 ): WeightResolver {
   const find = findStored(checkpoint);
-  return (weight) => {
+  const resolve = (weight: WantedWeight): WeightFormat => {
     checkStacks(checkpoint.tensors, weight);
     const found = weight.names.map((_, i) => find(weight, i));
     const { format } = found[0]!;
@@ -79,6 +80,7 @@ export function checkpointResolver(
       found.map((stored) => stored.format),
     );
   };
+  return Object.assign(resolve, { has: (name: string) => checkpoint.tensors.has(name) });
 }
 
 /**

@@ -169,7 +169,7 @@ describe.for(names)('a row gives the same bits alone and in company, over %s wei
             scope: 'test',
             inputs: { x: createTensor(graph, [rows, heads, cols]) },
             weights: { weight: new Weights(graph).matrix(['m'], [heads * unitRows], cols, { unitRows }) },
-            attrs: { firstRow: 8 },
+            attrs: { firstRow: 8, numRows: n },
             outputs: { out: createTensor(graph, [rows, heads * n]) },
           });
         },

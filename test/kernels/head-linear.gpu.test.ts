@@ -52,7 +52,7 @@ async function check(format: keyof typeof formats, c: Case, only: string[]): Pro
         scope: 'test',
         inputs: { x: viewColumns(wide, begin, [heads, cols]) },
         weights: { weight: new Weights(graph).matrix(['m'], [heads * unitRows], cols, { unitRows }) },
-        attrs: { firstRow },
+        attrs: { firstRow, numRows: n },
         outputs: { out: createTensor(graph, [rows, heads * n]) },
       });
     },
@@ -122,7 +122,7 @@ describe('headLinear', () => {
         scope: 'test',
         inputs: { x: viewColumns(wide, 0, [4, 64]) },
         weights: { weight },
-        attrs: { firstRow: 16 },
+        attrs: { firstRow: 16, numRows: 16 },
         outputs: { out: createTensor(graph, [rows, 4 * 16]) },
       } as const;
       expect(

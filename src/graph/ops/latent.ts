@@ -22,25 +22,27 @@ import type { RopePairing } from './heads.ts';
  *   out[r, h] = [sum_d q[r, h, d] W[h, d] | rotate(q[r, h, nope:])], W[h, d] = row h * unitRows + d of `weight`
  * `weight` is kv_b_proj [heads * (nope + v), rank], a head its unit, so that out[r, h] . cache[t] is the attention score:
  * the key part of the up-projection is absorbed into the query. out [rows, heads, rank + rope], cache [block_length, 1, rank + rope].
+ * Without `weight` the first rank values of out are left to another op.
  * Formula: DeepSeek-V3 inference/model.py (MLA, attn_impl "absorb").
  */
 export type PrepareLatentOp = OpRecord<
   'prepareLatent',
   { q: Tensor; latent: Tensor; angles: Tensor; batch: Tensor },
-  { norm: Weight; weight: Weight },
+  { norm: Weight; weight?: Weight },
   { eps: number; pairing: RopePairing },
   { out: Tensor; cache: Tensor }
 >;
 
 /**
- * A matrix of its own for each head, the weight's units: out[r, h * n + j] = W[h, firstRow + j] . x[r, h], j < n. x [rows,
- * heads, cols]. MLA: the value part of kv_b_proj on what attention gives, n = v_head_dim from row nope on.
+ * A matrix of its own for each head, the weight's units: out[r, h, j] = W[h, firstRow + j] . x[r, h, :cols], j < numRows. x [rows,
+ * heads, at least cols], out [rows, heads * at least numRows]. MLA: the value part of kv_b_proj on what attention gives, v_head_dim rows
+ * from row nope on.
  */
 export type HeadLinearOp = OpRecord<
   'headLinear',
   { x: Tensor },
   { weight: Weight },
-  { firstRow: number },
+  { firstRow: number; numRows: number },
   Out
 >;
 
@@ -54,19 +56,19 @@ declare module '../graph.ts' {
 /**
  * The latent cache of a layer, one row of rank + rope values per position for all heads: `prepareLatent` appends
  * `latent` [rows, rank + rope] and gives q [rows, heads, nope + rope] in its terms. The result attends over `cache`, whose
- * values are the first `rank` of its keys. `norm` [rank]; `weight` is kv_b_proj, a head its unit.
+ * values are the first `rank` of its keys. `norm` [rank]. Either `weight`, kv_b_proj, a head its unit; or `keys` [heads * rank, nope]:
+ * its key part, transposed, a head its unit.
  */
 export function prepareLatent(
   { q, latent, angles }: { q: Tensor; latent: Tensor; angles: Tensor },
-  { norm, weight }: { norm: Weight; weight: Weight },
+  { norm, weight, keys }: { norm: Weight; weight?: Weight; keys?: Weight },
   { layer, format, eps, pairing }: { layer: number; format: KvFormat; eps: number; pairing: RopePairing },
 ): { q: Tensor; cache: KvCache } {
   const { graph } = q;
   const [rows, heads, headDim] = expectHeads(q, 'prepareLatent');
-  const rank = weight.cols;
+  const rank = norm.cols;
   const rotated = rowSize(angles);
   expectCols(latent, rank + rotated, 'latent');
-  if (norm.cols !== rank) fail(graph, `norm weight ${norm.key}`, `${norm.cols} values`, `${rank}`);
   if (rank % 4 !== 0 || rotated % 4 !== 0 || rotated >= headDim) {
     fail(
       graph,
@@ -75,11 +77,15 @@ export function prepareLatent(
       'multiples of 4, and heads longer than what is rotated',
     );
   }
-  if (weight.rows !== heads * weight.unitRows || weight.unitRows < headDim - rotated) {
+  const nope = headDim - rotated;
+  const [up, isFitting] = weight
+    ? [weight, weight.cols === rank && weight.unitRows >= nope]
+    : [keys, keys?.cols === nope && keys.unitRows === rank];
+  if (!isFitting || up?.rows !== heads * up!.unitRows) {
     fail(
       graph,
-      `${weight.key}`,
-      `units of ${weight.unitRows} rows of ${weight.rows}`,
+      `${up?.key}`,
+      `[${up?.rows}, ${up?.cols}] with units of ${up?.unitRows}`,
       `a unit for each of ${heads} heads`,
     );
   }
@@ -91,10 +97,20 @@ export function prepareLatent(
     kind: 'prepareLatent',
     scope: graph.scope,
     inputs: { q, latent, angles, batch: batchTensor(graph) },
-    weights: { norm, weight },
+    weights: weight ? { norm, weight } : { norm },
     attrs: { eps, pairing },
     outputs: { out, cache },
   });
+  if (keys) {
+    record(graph, {
+      kind: 'headLinear',
+      scope: graph.scope,
+      inputs: { x: q },
+      weights: { weight: keys },
+      attrs: { firstRow: 0, numRows: rank },
+      outputs: { out },
+    });
+  }
   const values = viewColumns(cache, 0, [1, rank]);
   return { q: out, cache: { keys: cache, values, window: undefined } };
 }
@@ -117,7 +133,7 @@ export function headLinear(x: Tensor, weight: Weight, firstRow: number, n: numbe
     scope: x.graph.scope,
     inputs: { x: viewColumns(x, 0, [heads, weight.cols]) },
     weights: { weight },
-    attrs: { firstRow },
+    attrs: { firstRow, numRows: n },
     outputs: { out },
   });
   return out;
