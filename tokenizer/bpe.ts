@@ -12,8 +12,8 @@ import {
   rejectUnknownKeys,
   unsupported,
 } from './json.ts';
-import { MergeQueue } from './merge-queue.ts';
-import { MergeTable, NO_MERGE } from './merges.ts';
+import { Merger } from './merger.ts';
+import { MergeTable } from './merges.ts';
 import { type LiteralToken, Vocabulary } from './vocabulary.ts';
 import { WordCache } from './word-cache.ts';
 
@@ -30,12 +30,9 @@ const MODEL_KEYS = [
   'ignore_merges',
 ];
 
-/** Up to this many bytes the lowest rank is searched in a plain list; for more, a queue keeps the time at n log n. */
-const MAX_SCAN_BYTES = 96;
-
 export class BpeModel {
   readonly vocabulary: Vocabulary;
-  private readonly merges: MergeTable;
+  private readonly merger: Merger;
   private readonly ignoreMerges: boolean;
   /** The token of each byte, or of what is unknown; -1: the byte is dropped. */
   private readonly byteIds = new Int32Array(256);
@@ -44,9 +41,6 @@ export class BpeModel {
   private readonly fusesUnknown: boolean;
   private readonly cache = new WordCache();
   private bytes = new Uint8Array(1024);
-  /** The tokens of the word being merged, and the rank of each with its right neighbour. */
-  private tokens = new Int32Array(1024);
-  private ranks = new Int32Array(1024);
 
   /**
    * @param model the `model` section of tokenizer.json.
@@ -60,7 +54,7 @@ export class BpeModel {
     this.fusesUnknown = readBoolean(json.fuse_unk, 'model.fuse_unk', false);
     this.ignoreMerges = readBoolean(json.ignore_merges, 'model.ignore_merges', false);
     this.vocabulary = new Vocabulary(readObject(json.vocab, 'model.vocab'), added);
-    this.merges = new MergeTable(json.merges, this.vocabulary);
+    this.merger = new Merger(new MergeTable(json.merges, this.vocabulary));
     for (let byte = 0; byte < 256; byte++) {
       const id = this.vocabulary.findBytes(Uint8Array.of(byte), 0, 1);
       this.byteIds[byte] = id;
@@ -104,18 +98,15 @@ export class BpeModel {
         return;
       }
     }
-    const { tokens, ranks, merges } = this;
-    const numFirst = this.writeByteTokens(numBytes);
-    if (numFirst === 0) return;
-    for (let i = 0; i + 1 < numFirst; i++) ranks[i] = merges.rank(tokens[i]!, tokens[i + 1]!);
-    ranks[numFirst - 1] = NO_MERGE;
-    const numTokens = numFirst <= MAX_SCAN_BYTES ? this.mergeByScan(numFirst) : this.mergeByQueue(numFirst);
+    const numTokens = this.merger.merge(this.writeByteTokens(numBytes));
+    const { tokens } = this.merger;
     for (let i = 0; i < numTokens; i++) out.push(tokens[i]!);
   }
 
   /** The tokens of single bytes, to be merged, and how many they are. */
   private writeByteTokens(numBytes: number): number {
-    const { bytes, byteIds, isUnknown, tokens } = this;
+    const { bytes, byteIds, isUnknown } = this;
+    const { tokens } = this.merger;
     let count = 0;
     for (let i = 0; i < numBytes; i++) {
       const id = byteIds[bytes[i]!]!;
@@ -126,72 +117,12 @@ export class BpeModel {
     return count;
   }
 
-  /** Merges `tokens` in place, lowest rank first and leftmost among equals, and returns how many are left. */
-  private mergeByScan(numTokens: number): number {
-    const { tokens, ranks, merges } = this;
-    for (;;) {
-      let best = 0;
-      let bestRank = ranks[0]!;
-      for (let i = 1; i < numTokens; i++) {
-        if (ranks[i]! < bestRank) {
-          bestRank = ranks[i]!;
-          best = i;
-        }
-      }
-      if (bestRank === NO_MERGE) return numTokens;
-      numTokens--;
-      tokens[best] = merges.mergedId(bestRank);
-      for (let i = best + 1; i < numTokens; i++) {
-        tokens[i] = tokens[i + 1]!;
-        ranks[i] = ranks[i + 1]!;
-      }
-      ranks[best] = best + 1 < numTokens ? merges.rank(tokens[best]!, tokens[best + 1]!) : NO_MERGE;
-      if (best > 0) ranks[best - 1] = merges.rank(tokens[best - 1]!, tokens[best]!);
-    }
-  }
-
-  /** The same for long words, with a linked list of tokens and a queue of the pairs that can be merged. */
-  private mergeByQueue(numBytes: number): number {
-    const { tokens, ranks, merges } = this;
-    const next = new Int32Array(numBytes);
-    const previous = new Int32Array(numBytes);
-    const queue = new MergeQueue(merges.numRanks, 3 * numBytes);
-    for (let i = 0; i < numBytes; i++) {
-      next[i] = i + 1;
-      previous[i] = i - 1;
-      if (ranks[i] !== NO_MERGE) queue.push(ranks[i]!, i);
-    }
-    const updateRank = (left: number, right: number): void => {
-      const rank = right < numBytes ? merges.rank(tokens[left]!, tokens[right]!) : NO_MERGE;
-      ranks[left] = rank;
-      if (rank !== NO_MERGE) queue.push(rank, left);
-    };
-    for (let rank = queue.lowestRank(); rank >= 0; rank = queue.lowestRank()) {
-      const position = queue.pop();
-      // If the rank of a pair has changed since, one of its tokens was merged with a neighbour.
-      if (ranks[position] !== rank) continue;
-      const removed = next[position]!;
-      const after = next[removed]!;
-      tokens[position] = merges.mergedId(rank);
-      ranks[removed] = NO_MERGE;
-      next[position] = after;
-      if (after < numBytes) previous[after] = position;
-      // From left to right, as the queue wants it.
-      if (position > 0) updateRank(previous[position]!, position);
-      updateRank(position, after);
-    }
-    let numTokens = 0;
-    for (let i = 0; i < numBytes; i = next[i]!) tokens[numTokens++] = tokens[i]!;
-    return numTokens;
-  }
-
   /** Writes the UTF-8 of text[start, end) to `bytes`, makes room for its tokens and returns the number of bytes. */
   private writeUtf8(text: string, start: number, end: number): number {
     const room = (end - start) * 3;
     if (room > this.bytes.length) {
       this.bytes = new Uint8Array(room);
-      this.tokens = new Int32Array(room);
-      this.ranks = new Int32Array(room);
+      this.merger.reserve(room);
     }
     const { bytes } = this;
     let at = 0;

@@ -5,7 +5,9 @@
  * merged across the ends of a future token. So all pairs of one rank arise while one rule is applied to the word from left
  * to right, and can wait in a line. Only the ranks of the lines are in a binary heap.
  */
-export class MergeQueue {
+import type { PairQueue } from './merger.ts';
+
+export class MergeQueue implements PairQueue {
   /** The ranks that have a line, as a heap. */
   private readonly heap: Int32Array;
   private size = 0;

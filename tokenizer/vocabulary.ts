@@ -1,10 +1,11 @@
 /**
- * @file The vocabulary: id <-> bytes of a token. All bytes are in one array and tokens are found by hashing bytes, so that
- * 150,000 tokens need no strings on the heap. Knows nothing of merges, of added-token flags or of text to encode.
+ * @file The vocabulary of byte-level BPE: id <-> bytes of a token. Knows nothing of merges, of added-token flags or of text to
+ * encode.
  */
 import { alphabetText, isAlphabetText, writeAlphabetBytes } from './byte-alphabet.ts';
 import { TokenizerError } from './errors.ts';
 import { describe, isId, type JsonObject, readId } from './json.ts';
+import { TokenIndex } from './token-index.ts';
 
 /** A token that stands for its own text; most tokens stand for bytes written in the byte alphabet. */
 export interface LiteralToken {
@@ -17,16 +18,6 @@ export const COPY_SLACK = 3;
 
 const utf8 = new TextEncoder();
 
-/** The smallest power of two that is at least `n`. */
-export const powerOfTwo = (n: number): number => 2 ** Math.ceil(Math.log2(Math.max(n, 2)));
-
-/** FNV-1a, with the high bits brought down at the end because tables use the low ones. */
-function hashBytes(bytes: Uint8Array, start: number, end: number): number {
-  let hash = 0x811c9dc5 | 0;
-  for (let i = start; i < end; i++) hash = Math.imul(hash ^ bytes[i]!, 0x01000193);
-  return hash ^ (hash >>> 15);
-}
-
 export class Vocabulary {
   /** One more than the highest id. */
   readonly size: number;
@@ -36,8 +27,8 @@ export class Vocabulary {
   private readonly offsets: Uint32Array;
   /** 1 for ids that have a token. */
   private readonly isTaken: Uint8Array;
-  /** Open addressing over the tokens written in the byte alphabet: id + 1, or 0. */
-  private readonly slots: Int32Array;
+  /** The tokens written in the byte alphabet. */
+  private readonly index: TokenIndex;
   private readonly literalIds = new Map<string, number>();
   private readonly literalTexts = new Map<number, string>();
 
@@ -69,14 +60,9 @@ export class Vocabulary {
 
     this.bytes = new Uint8Array(this.offsets[size]! + COPY_SLACK);
     this.view = new DataView(this.bytes.buffer);
-    this.slots = new Int32Array(powerOfTwo(texts.length * 1.5));
-    const mask = this.slots.length - 1;
+    this.index = new TokenIndex(this.bytes, this.offsets, texts.length);
     for (let i = 0; i < texts.length; i++) {
-      const start = this.offsets[ids[i]!]!;
-      if (!writeAlphabetBytes(texts[i]!, this.bytes, start)) continue;
-      let slot = hashBytes(this.bytes, start, start + texts[i]!.length) & mask;
-      while (this.slots[slot] !== 0) slot = (slot + 1) & mask;
-      this.slots[slot] = ids[i]! + 1;
+      if (writeAlphabetBytes(texts[i]!, this.bytes, this.offsets[ids[i]!]!)) this.index.add(ids[i]!);
     }
     // Last, to overwrite what writeAlphabetBytes wrote before it met a character outside the alphabet.
     for (const [id, text] of this.literalTexts) this.bytes.set(utf8.encode(text), this.offsets[id]);
@@ -104,21 +90,12 @@ export class Vocabulary {
 
   /** The byte-level token that stands for bytes[start, end), or -1. */
   findBytes(bytes: Uint8Array, start: number, end: number): number {
-    const { slots, offsets } = this;
-    const own = this.bytes;
-    const mask = slots.length - 1;
-    for (let slot = hashBytes(bytes, start, end) & mask; slots[slot] !== 0; slot = (slot + 1) & mask) {
-      const id = slots[slot]! - 1;
-      let at = offsets[id]!;
-      if (offsets[id + 1]! - at !== end - start) continue;
-      let i = start;
-      while (i < end && bytes[i] === own[at]) {
-        i++;
-        at++;
-      }
-      if (i === end) return id;
-    }
-    return -1;
+    return this.index.find(bytes, start, end);
+  }
+
+  /** Writes the bytes of a text in the byte alphabet to `out` and returns where they end; -1: it has other characters. */
+  write(text: string, out: Uint8Array, at: number): number {
+    return writeAlphabetBytes(text, out, at) ? at + text.length : -1;
   }
 
   /** Whether a token stands for its own text: every added token does. */
