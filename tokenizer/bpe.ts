@@ -4,33 +4,14 @@
  */
 import { TokenizerError } from './errors.ts';
 import type { IdList } from './id-list.ts';
-import {
-  type JsonObject,
-  readBoolean,
-  readObject,
-  readString,
-  rejectUnknownKeys,
-  unsupported,
-} from './json.ts';
+import { readBoolean, readModel, readObject, readString, unsupported } from './json.ts';
+import type { WordModel } from './kind.ts';
 import { Merger } from './merger.ts';
 import { MergeTable } from './merges.ts';
 import { type LiteralToken, Vocabulary } from './vocabulary.ts';
 import { WordCache } from './word-cache.ts';
 
-const MODEL_KEYS = [
-  'type',
-  'vocab',
-  'merges',
-  'dropout',
-  'unk_token',
-  'continuing_subword_prefix',
-  'end_of_word_suffix',
-  'fuse_unk',
-  'byte_fallback',
-  'ignore_merges',
-];
-
-export class BpeModel {
+export class BpeModel implements WordModel {
   readonly vocabulary: Vocabulary;
   private readonly merger: Merger;
   private readonly ignoreMerges: boolean;
@@ -47,10 +28,7 @@ export class BpeModel {
    * @param added the added tokens: they are in the vocabulary, but BPE does not make them.
    */
   constructor(model: unknown, added: readonly LiteralToken[]) {
-    const json = readObject(model, 'model');
-    if (json.type !== 'BPE') throw unsupported('model.type', json.type, '"BPE"');
-    rejectUnknownKeys(json, 'model', MODEL_KEYS);
-    rejectOptions(json);
+    const json = readModel(model);
     this.fusesUnknown = readBoolean(json.fuse_unk, 'model.fuse_unk', false);
     this.ignoreMerges = readBoolean(json.ignore_merges, 'model.ignore_merges', false);
     this.vocabulary = new Vocabulary(readObject(json.vocab, 'model.vocab'), added);
@@ -60,9 +38,14 @@ export class BpeModel {
       this.byteIds[byte] = id;
       if (id < 0) this.isUnknown[byte] = 1;
     }
+    const hasFallback = readBoolean(json.byte_fallback, 'model.byte_fallback', false);
     const numUnknown = this.isUnknown.reduce((sum, isUnknown) => sum + isUnknown, 0);
     if (numUnknown === 256) {
       throw new TokenizerError('model.vocab has no token for any byte; supported: byte-level vocabularies');
+    }
+    // Tokens of bytes are for characters that have none, and here characters are bytes.
+    if (hasFallback && numUnknown > 0) {
+      throw unsupported('model.byte_fallback', true, 'false, since some bytes have no token');
     }
     const unknownId = this.readUnknown(json.unk_token, numUnknown);
     this.byteIds.forEach((id, byte) => {
@@ -146,16 +129,5 @@ export class BpeModel {
       }
     }
     return at;
-  }
-}
-
-/** Options of the format that would change the ids and are not implemented. */
-function rejectOptions(model: JsonObject): void {
-  for (const key of ['continuing_subword_prefix', 'end_of_word_suffix']) {
-    if ((model[key] ?? '') !== '') throw unsupported(`model.${key}`, model[key], 'null or ""');
-  }
-  if ((model.dropout ?? 0) !== 0) throw unsupported('model.dropout', model.dropout, 'null or 0');
-  if (readBoolean(model.byte_fallback, 'model.byte_fallback', false)) {
-    throw unsupported('model.byte_fallback', true, 'false');
   }
 }

@@ -67,15 +67,18 @@ export function rejectUnknownKeys(object: JsonObject, where: string, known: read
   }
 }
 
+export interface Step {
+  readonly step: JsonObject;
+  /** Its path. */
+  readonly where: string;
+  readonly type: string;
+}
+
 /**
  * A normalizer, pre-tokenizer, decoder or post-processor as a list of its steps with their paths: nothing for null, the
  * entries of `listKey` for a Sequence (which may not be nested), else the component itself.
  */
-export function readSteps(
-  component: unknown,
-  where: string,
-  listKey: string,
-): { step: JsonObject; where: string; type: string }[] {
+export function readSteps(component: unknown, where: string, listKey: string): Step[] {
   if (component === null || component === undefined) return [];
   const object = readObject(component, where);
   if (object.type !== 'Sequence') {
@@ -87,4 +90,29 @@ export function readSteps(
     const step = readObject(entry, stepWhere);
     return { step, where: stepWhere, type: readString(step.type, `${stepWhere}.type`) };
   });
+}
+
+const MODEL_KEYS = [
+  'type',
+  'vocab',
+  'merges',
+  'dropout',
+  'unk_token',
+  'continuing_subword_prefix',
+  'end_of_word_suffix',
+  'fuse_unk',
+  'byte_fallback',
+  'ignore_merges',
+];
+
+/** The `model` section of tokenizer.json if it is BPE without options that would change the ids and are not implemented. */
+export function readModel(model: unknown, moreKeys: readonly string[] = []): JsonObject {
+  const json = readObject(model, 'model');
+  if (json.type !== 'BPE') throw unsupported('model.type', json.type, '"BPE"');
+  rejectUnknownKeys(json, 'model', [...MODEL_KEYS, ...moreKeys]);
+  for (const key of ['continuing_subword_prefix', 'end_of_word_suffix']) {
+    if ((json[key] ?? '') !== '') throw unsupported(`model.${key}`, json[key], 'null or ""');
+  }
+  if ((json.dropout ?? 0) !== 0) throw unsupported('model.dropout', json.dropout, 'null or 0');
+  return json;
 }

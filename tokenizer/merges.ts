@@ -30,9 +30,10 @@ export class MergeTable implements MergeRules {
 
   /**
    * @param merges `model.merges` of tokenizer.json, best rule first. A pair listed twice has its last rank.
+   * @param mayMake which tokens may be made; rules that make another are left out.
    * @throws TokenizerError for a rule that is not a pair of tokens, or whose parts or result are not in the vocabulary.
    */
-  constructor(merges: unknown, vocabulary: TokenLookup) {
+  constructor(merges: unknown, vocabulary: TokenLookup, mayMake: (id: number) => boolean = () => true) {
     const rules = readArray(merges, 'model.merges');
     this.numRanks = rules.length;
     const numSlots = powerOfTwo(rules.length * 1.5);
@@ -45,9 +46,7 @@ export class MergeTable implements MergeRules {
       let left: unknown;
       let right: unknown;
       if (typeof rule === 'string') {
-        const space = rule.indexOf(' ');
-        left = rule.slice(0, Math.max(space, 0));
-        right = rule.slice(space + 1);
+        [left, right] = rule.split(' ', 3).length === 2 ? rule.split(' ') : [];
       } else if (Array.isArray(rule) && rule.length === 2) {
         left = rule[0];
         right = rule[1];
@@ -69,6 +68,7 @@ export class MergeTable implements MergeRules {
             'token that model.vocab gives to text; supported: rules whose parts and result are in the vocabulary',
         );
       }
+      if (!mayMake(mergedId)) continue;
       this.mergedIds[rank] = mergedId;
       const at = this.find(leftId, rightId);
       if (at < 0) {

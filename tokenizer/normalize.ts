@@ -1,7 +1,7 @@
 /**
  * @file Makes text well-formed and normalizes it. Reads the `normalizer` section of tokenizer.json. Knows nothing of tokens.
  */
-import { readSteps, rejectUnknownKeys, unsupported } from './json.ts';
+import { readSteps, rejectUnknownKeys, type Step, unsupported } from './json.ts';
 
 export type Normalizer = (text: string) => string;
 
@@ -21,15 +21,20 @@ const FORMS: Readonly<Record<string, RegExp>> = {
   NFKD: /[^\0-\x9f]/,
 };
 
+/** The normalizer of a step that is a Unicode form; undefined for another step. */
+export function readUnicodeForm({ step, where, type }: Step): Normalizer | undefined {
+  if (!Object.hasOwn(FORMS, type)) return undefined;
+  rejectUnknownKeys(step, where, ['type']);
+  const mayChange = FORMS[type]!;
+  return (text) => (mayChange.test(text) ? text.normalize(type) : text);
+}
+
 /** The normalizer of the `normalizer` section of tokenizer.json: none, or Unicode forms one after another. */
 export function readNormalizer(json: unknown): Normalizer {
-  const steps = readSteps(json, 'normalizer', 'normalizers').map(({ step, where, type }): Normalizer => {
-    if (!Object.hasOwn(FORMS, type)) {
-      throw unsupported(`${where}.type`, type, `${Object.keys(FORMS).join(', ')}, or null for none`);
-    }
-    rejectUnknownKeys(step, where, ['type']);
-    const mayChange = FORMS[type]!;
-    return (text) => (mayChange.test(text) ? text.normalize(type) : text);
+  const steps = readSteps(json, 'normalizer', 'normalizers').map((step): Normalizer => {
+    const form = readUnicodeForm(step);
+    if (form) return form;
+    throw unsupported(`${step.where}.type`, step.type, `${Object.keys(FORMS).join(', ')}, or null for none`);
   });
   return (text) => steps.reduce((before, step) => step(before), text);
 }

@@ -11,24 +11,22 @@ export const MAX_PROBES = 1000;
 export const powerOfTwo = (n: number): number => 2 ** Math.ceil(Math.log2(Math.max(n, 2)));
 
 /** FNV-1a, so far; `state` is that of the bytes before. */
-function hashBytes(bytes: Uint8Array, start: number, end: number, state = 0x811c9dc5 | 0): number {
+export function hashBytes(bytes: Uint8Array, start: number, end: number, state = 0x811c9dc5 | 0): number {
   let hash = state;
   for (let i = start; i < end; i++) hash = Math.imul(hash ^ bytes[i]!, 0x01000193);
   return hash;
 }
 
 /** The high bits brought down, because tables use the low ones. */
-const endHash = (state: number): number => state ^ (state >>> 15);
+export const endHash = (state: number): number => state ^ (state >>> 15);
 
 export class TokenIndex {
   /** The bytes of all tokens: those of an id are in bytes[offsets[id], offsets[id + 1]). */
-  private readonly bytes: Uint8Array;
-  private readonly offsets: Uint32Array;
+  readonly bytes: Uint8Array;
+  readonly offsets: Uint32Array;
   /** Open addressing: id + 1, or 0. */
-  private readonly slots: Int32Array;
+  readonly slots: Int32Array;
   private readonly mask: number;
-  /** The hash of each token's bytes, to be gone on with; only where joined tokens are looked for. */
-  private states: Int32Array | undefined;
 
   /** @param capacity how many tokens will be added. */
   constructor(bytes: Uint8Array, offsets: Uint32Array, capacity: number) {
@@ -65,36 +63,12 @@ export class TokenIndex {
     return -1;
   }
 
-  /** The token that has the bytes of one token and then those of another, or -1. */
-  findJoined(left: number, right: number): number {
-    const { slots, mask, bytes, offsets } = this;
-    this.states ??= Int32Array.from({ length: offsets.length - 1 }, (_, id) =>
-      hashBytes(bytes, offsets[id]!, offsets[id + 1]!),
-    );
-    const [start, middle] = [offsets[right]!, offsets[right + 1]!];
-    const hash = endHash(hashBytes(bytes, start, middle, this.states[left]));
-    const numLeft = this.numBytes(left);
-    const numBytes = numLeft + middle - start;
-    for (let slot = hash & mask; slots[slot] !== 0; slot = (slot + 1) & mask) {
-      const id = slots[slot]! - 1;
-      if (this.numBytes(id) !== numBytes) continue;
-      const at = offsets[id]!;
-      if (
-        this.hasAt(at, bytes, offsets[left]!, offsets[left + 1]!) &&
-        this.hasAt(at + numLeft, bytes, start, middle)
-      ) {
-        return id;
-      }
-    }
-    return -1;
-  }
-
-  private numBytes(id: number): number {
+  numBytes(id: number): number {
     return this.offsets[id + 1]! - this.offsets[id]!;
   }
 
   /** Whether bytes[start, end) are also from `at` on in the bytes of tokens. */
-  private hasAt(at: number, bytes: Uint8Array, start: number, end: number): boolean {
+  hasAt(at: number, bytes: Uint8Array, start: number, end: number): boolean {
     const own = this.bytes;
     for (let i = start; i < end; i++) if (bytes[i] !== own[at++]) return false;
     return true;

@@ -1,19 +1,16 @@
 /**
- * @file The tokenizer that users see: text -> ids and ids -> text, from a Hugging Face tokenizer.json of the byte-level BPE
- * kind (Qwen, DeepSeek and relatives). Knows nothing of chat templates or models.
+ * @file The tokenizer that users see: text -> ids and ids -> text, from a Hugging Face tokenizer.json of byte-level BPE (Qwen,
+ * DeepSeek and relatives) or of SentencePiece's BPE (Llama 2, Mistral, Gemma). Knows nothing of chat templates or models.
  */
 import { type AddedToken, AddedTokenFinder, mergeAddedTokens, readAddedTokens } from './added-tokens.ts';
-import { BpeModel } from './bpe.ts';
+import { readByteLevel } from './byte-level.ts';
 import { readTemplate, readTokenizerConfig, type TemplateTokens, type TokenizerConfig } from './config.ts';
 import { TokenizerError } from './errors.ts';
 import { IdList } from './id-list.ts';
-import { describe, isId, readObject, readSteps, rejectUnknownKeys, unsupported } from './json.ts';
-import { type Normalizer, readNormalizer, toWellFormed } from './normalize.ts';
-import { readPreTokenizer } from './pretokenize.ts';
-import type { Splitter } from './scanners.ts';
-import { DecodeStream } from './stream.ts';
-import { decodeUtf8 } from './utf8.ts';
-import { COPY_SLACK } from './vocabulary.ts';
+import { describe, isId, type JsonObject, readObject, rejectUnknownKeys, unsupported } from './json.ts';
+import type { Kind } from './kind.ts';
+import { toWellFormed } from './normalize.ts';
+import { COPY_SLACK, DecodeStream } from './stream.ts';
 
 /**
  * What happens to added tokens in a text:
@@ -52,12 +49,12 @@ const WANTED: Readonly<Record<SpecialMode, (token: AddedToken) => boolean>> = {
 /** As messages name it. */
 const TEMPLATE = "a token of tokenizer.json's post_processor";
 
+type KindReader = (sections: JsonObject, addedTokens: readonly AddedToken[]) => Kind;
+
 /** The sections of tokenizer.json, parsed. */
 interface Parts {
-  readonly model: BpeModel;
+  readonly kind: Kind;
   readonly addedTokens: readonly AddedToken[];
-  readonly normalize: Normalizer;
-  readonly split: Splitter;
   readonly template: TemplateTokens;
 }
 
@@ -75,9 +72,7 @@ export class Tokenizer {
   readonly padToken: string | undefined;
   readonly padTokenId: number | undefined;
 
-  private readonly model: BpeModel;
-  private readonly normalize: Normalizer;
-  private readonly splitIntoWords: Splitter;
+  private readonly kind: Kind;
   private readonly addBosByDefault: boolean;
   private readonly addEosByDefault: boolean;
   /** What is put behind a text. */
@@ -91,18 +86,27 @@ export class Tokenizer {
    * @param tokenizerConfig tokenizer_config.json, parsed, if there is one.
    * @throws TokenizerError naming the field that is malformed or not supported.
    */
-  static fromJSON(tokenizerJson: unknown, tokenizerConfig?: unknown): Tokenizer {
+  static async load(tokenizerJson: unknown, tokenizerConfig?: unknown): Promise<Tokenizer> {
+    if (isByteLevel(tokenizerJson)) return Tokenizer.fromJSON(tokenizerJson, tokenizerConfig);
+    const { readPieces } = await import('./pieces.ts');
+    return Tokenizer.fromJSON(tokenizerJson, tokenizerConfig, readPieces);
+  }
+
+  /** The same at once, for a kind that is known; by default byte-level BPE. */
+  static fromJSON(
+    tokenizerJson: unknown,
+    tokenizerConfig?: unknown,
+    readKind: KindReader = readByteLevel,
+  ): Tokenizer {
     const config = inFile('tokenizer_config.json', () => readTokenizerConfig(tokenizerConfig));
-    const parts = inFile('tokenizer.json', () => readTokenizer(tokenizerJson, config.addedTokens));
+    const parts = inFile('tokenizer.json', () => readTokenizer(tokenizerJson, config.addedTokens, readKind));
     return inFile('tokenizer_config.json', () => new Tokenizer(parts, config));
   }
 
   private constructor(parts: Parts, config: TokenizerConfig) {
-    this.model = parts.model;
-    this.normalize = parts.normalize;
-    this.splitIntoWords = parts.split;
+    this.kind = parts.kind;
     this.addedTokens = parts.addedTokens;
-    this.vocabSize = parts.model.vocabulary.size;
+    this.vocabSize = parts.kind.model.vocabulary.size;
     this.specialIds = new Set(parts.addedTokens.filter((token) => token.special).map((token) => token.id));
     this.rawTokens = new AddedTokenFinder(
       parts.addedTokens.filter((token) => !token.normalized),
@@ -110,7 +114,7 @@ export class Tokenizer {
     );
     this.normalizedTokens = new AddedTokenFinder(
       parts.addedTokens.filter((token) => token.normalized),
-      parts.normalize,
+      parts.kind.normalize,
     );
     const { template } = parts;
     const bosToken = config.bosToken ?? template.before;
@@ -140,9 +144,11 @@ export class Tokenizer {
       ids.push(this.bosTokenId);
     }
     const isWanted = WANTED[special];
+    let isStart = true;
     for (const segment of this.rawTokens.split(toWellFormed(text), isWanted)) {
       if (typeof segment !== 'string') ids.push(segment.id);
-      else this.encodeStretch(this.normalize(segment), isWanted, ids);
+      else this.encodeStretch(this.kind.normalize(segment), isStart, isWanted, ids);
+      isStart = false;
     }
     if (addEos) {
       if (this.finalId === undefined) throw new TokenizerError('addEos: this tokenizer has no EOS token');
@@ -154,35 +160,40 @@ export class Tokenizer {
   /** The text of ids. Ids that no token has are dropped; bytes that are not UTF-8 become U+FFFD. */
   decode(ids: ArrayLike<number>, options: DecodeOptions = {}): string {
     const isSkipped = this.skipper(options);
-    const { vocabulary } = this.model;
+    const { vocabulary } = this.kind.model;
     let numBytes = 0;
     for (let i = 0; i < ids.length; i++) numBytes += vocabulary.numBytes(ids[i]!);
     const bytes = new DataView(new ArrayBuffer(numBytes + COPY_SLACK));
     let end = 0;
+    let tokens = vocabulary.first ?? vocabulary;
     for (let i = 0; i < ids.length; i++) {
-      if (!isSkipped(ids[i]!)) end = vocabulary.copyBytes(ids[i]!, bytes, end);
+      const id = ids[i]!;
+      if (isSkipped(id) || !vocabulary.has(id)) continue;
+      end = tokens.copyBytes(id, bytes, end);
+      tokens = vocabulary;
     }
-    return decodeUtf8(new Uint8Array(bytes.buffer, 0, end));
+    return this.kind.readText(new Uint8Array(bytes.buffer, 0, end));
   }
 
   /** A streaming decoder: the pieces it returns, joined, are what `decode` gives. */
   createStream(options: DecodeOptions = {}): DecodeStream {
-    return new DecodeStream(this.model.vocabulary, this.skipper(options));
+    const { model, readText } = this.kind;
+    return new DecodeStream(model.vocabulary, readText, this.skipper(options));
   }
 
   /** The id of a token as tokenizer.json writes it: `<|im_end|>`, `Ġthe`. */
   tokenToId(token: string): number | undefined {
-    return this.model.vocabulary.idOf(token);
+    return this.kind.model.vocabulary.idOf(token);
   }
 
   /** A token as tokenizer.json writes it; undefined for an id that no token has. Use `decode` for its text. */
   idToToken(id: number): string | undefined {
-    return this.model.vocabulary.textOf(id);
+    return this.kind.model.vocabulary.textOf(id);
   }
 
   /** The bytes that a token stands for in a text; undefined for added tokens and for an id that no token has. */
   bytesOf(id: number): Uint8Array | undefined {
-    const { vocabulary } = this.model;
+    const { vocabulary } = this.kind.model;
     if (!vocabulary.has(id) || vocabulary.isLiteral(id)) return undefined;
     const length = vocabulary.numBytes(id);
     const bytes = new DataView(new ArrayBuffer(length + COPY_SLACK));
@@ -190,19 +201,27 @@ export class Tokenizer {
     return new Uint8Array(bytes.buffer, 0, length);
   }
 
-  private encodeStretch(normalized: string, isWanted: (token: AddedToken) => boolean, ids: IdList): void {
+  private encodeStretch(
+    normalized: string,
+    isFirst: boolean,
+    isWanted: (token: AddedToken) => boolean,
+    ids: IdList,
+  ): void {
+    const { prepare, split, model } = this.kind;
+    let isStart = isFirst;
     for (const segment of this.normalizedTokens.split(normalized, isWanted)) {
-      if (typeof segment !== 'string') {
-        ids.push(segment.id);
-        continue;
+      if (typeof segment !== 'string') ids.push(segment.id);
+      else {
+        const stretch = prepare(segment, isStart);
+        const ends: number[] = [];
+        split(stretch, ends);
+        let start = 0;
+        for (const end of ends) {
+          model.encodeWord(stretch, start, end, ids);
+          start = end;
+        }
       }
-      const ends: number[] = [];
-      this.splitIntoWords(segment, ends);
-      let start = 0;
-      for (const end of ends) {
-        this.model.encodeWord(segment, start, end, ids);
-        start = end;
-      }
+      isStart = false;
     }
   }
 
@@ -234,7 +253,7 @@ const SECTIONS = [
 ];
 
 /** Truncation and padding are not read: they are for batches, and Hugging Face turns them off when it encodes one text. */
-function readTokenizer(json: unknown, moreTokens: readonly AddedToken[]): Parts {
+function readTokenizer(json: unknown, moreTokens: readonly AddedToken[], readKind: KindReader): Parts {
   const sections = readObject(json, 'the file');
   rejectUnknownKeys(sections, 'the file', SECTIONS);
   const vocab = readObject(readObject(sections.model, 'model').vocab ?? {}, 'model.vocab');
@@ -242,17 +261,19 @@ function readTokenizer(json: unknown, moreTokens: readonly AddedToken[]): Parts 
     const id = Object.hasOwn(vocab, content) ? vocab[content] : undefined;
     return isId(id) ? id : undefined;
   };
-  const parts = {
-    addedTokens: mergeAddedTokens(readAddedTokens(sections.added_tokens), moreTokens, idOf),
-    normalize: readNormalizer(sections.normalizer),
-    split: readPreTokenizer(sections.pre_tokenizer),
+  const addedTokens = mergeAddedTokens(readAddedTokens(sections.added_tokens), moreTokens, idOf);
+  return {
+    addedTokens,
+    kind: readKind(sections, addedTokens),
     template: readTemplate(sections.post_processor),
   };
-  const decoders = readSteps(sections.decoder, 'decoder', 'decoders');
-  if (decoders.length !== 1 || decoders[0]!.type !== 'ByteLevel') {
-    throw unsupported('decoder', decoders.map(({ type }) => type).join(', '), 'one "ByteLevel"');
-  }
-  return { ...parts, model: new BpeModel(sections.model, parts.addedTokens) };
+}
+
+/** Whether a part of the file says so. The file is not checked here. */
+function isByteLevel(json: unknown): boolean {
+  const { pre_tokenizer, decoder } = (json ?? {}) as { [key: string]: Record<string, unknown> | null };
+  const parts = [pre_tokenizer, decoder, pre_tokenizer?.pretokenizers, decoder?.decoders].flat();
+  return parts.some((part) => (part as { type?: unknown } | null | undefined)?.type === 'ByteLevel');
 }
 
 /** Runs a reader, and puts the name of the file in front of its error messages. */

@@ -14,11 +14,25 @@ export function incompleteTail(bytes: Uint8Array, length: number): number {
     const lead = bytes[length - size]!;
     if (lead < 0x80) return 0;
     if (lead < 0xc0) continue;
-    const wanted = lead < 0xc2 ? 1 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : lead < 0xf5 ? 4 : 1;
+    const wanted = wantedBytes(lead);
     return size < wanted && (size === 1 || isSecondByte(lead, bytes[length - size + 1]!)) ? size : 0;
   }
   return 0;
 }
+
+/** How many bytes the character at `at` has; 0: there is none. */
+export function characterBytes(bytes: Uint8Array, at: number): number {
+  const lead = bytes[at]!;
+  const wanted = wantedBytes(lead);
+  if (wanted === 1) return lead < 0x80 ? 1 : 0;
+  if (at + wanted > bytes.length || !isSecondByte(lead, bytes[at + 1]!)) return 0;
+  for (let i = at + 1; i < at + wanted; i++) if ((bytes[i]! & 0xc0) !== 0x80) return 0;
+  return wanted;
+}
+
+/** How many bytes a character has that begins with `lead`; 1 for what begins none. */
+const wantedBytes = (lead: number): number =>
+  lead < 0xc2 ? 1 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : lead < 0xf5 ? 4 : 1;
 
 /** Some lead bytes narrow the byte after them: no overlong forms, no surrogates, nothing above U+10FFFF. */
 function isSecondByte(lead: number, second: number): boolean {

@@ -5,6 +5,8 @@
 import { alphabetText, isAlphabetText, writeAlphabetBytes } from './byte-alphabet.ts';
 import { TokenizerError } from './errors.ts';
 import { describe, isId, type JsonObject, readId } from './json.ts';
+import type { TokenTable } from './kind.ts';
+import { COPY_SLACK } from './stream.ts';
 import { TokenIndex } from './token-index.ts';
 
 /** A token that stands for its own text; most tokens stand for bytes written in the byte alphabet. */
@@ -13,12 +15,9 @@ export interface LiteralToken {
   readonly content: string;
 }
 
-/** How many bytes copyBytes may touch after the last one. */
-export const COPY_SLACK = 3;
-
 const utf8 = new TextEncoder();
 
-export class Vocabulary {
+export class Vocabulary implements TokenTable {
   /** One more than the highest id. */
   readonly size: number;
   /** The bytes of all tokens in the order of ids: those of an id are in bytes[offsets[id], offsets[id + 1]). */

@@ -48,10 +48,10 @@ export async function loadModel(from: SourceLike, options: LoadOptions = {}): Pr
   ]);
   if (!tokenizerJson) {
     throw new TokenizerError(
-      'The checkpoint has no tokenizer.json, wanted a byte-level BPE tokenizer beside config.json.',
+      'The checkpoint has no tokenizer.json, wanted a BPE tokenizer beside config.json.',
     );
   }
-  const tokenizer = Tokenizer.fromJSON(tokenizerJson, tokenizerConfig);
+  const tokenizer = await Tokenizer.load(tokenizerJson, tokenizerConfig);
   const chatTemplate = templateOf({ chatTemplateJinja: template, tokenizerConfig });
   return createModel(await startModel(opened, options), tokenizer, chatTemplate);
 }

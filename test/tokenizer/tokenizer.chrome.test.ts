@@ -34,6 +34,7 @@ describe.each([
 
 test('streamed bytes give the text of the whole, broken UTF-8 or not', () => {
   const byteTokens = {
+    has: () => true,
     numBytes: () => 1,
     copyBytes: (id: number, out: DataView, at: number) => {
       out.setUint8(at, id);
@@ -46,7 +47,7 @@ test('streamed bytes give the text of the whole, broken UTF-8 or not', () => {
   );
   fc.assert(
     fc.property(fc.array(anyByte, { maxLength: 12 }), (bytes) => {
-      const stream = new DecodeStream(byteTokens, () => false);
+      const stream = new DecodeStream(byteTokens, decodeUtf8, () => false);
       const text = bytes.map((byte) => stream.push(byte)).join('') + stream.flush();
       expect(text).toBe(decodeUtf8(Uint8Array.from(bytes)));
     }),
