@@ -59,6 +59,16 @@ export class WeightMismatchError extends ShaderloomError {
   override name = 'WeightMismatchError';
 }
 
+/** The tensors of a weight are stored in formats that cannot make one matrix. */
+export class MixedFormatsError extends WeightMismatchError {
+  /** Of each tensor in turn; the same format is the same object. */
+  readonly formats: readonly object[];
+  constructor(message: string, formats: readonly object[]) {
+    super(message);
+    this.formats = formats;
+  }
+}
+
 /** A file of the checkpoint is truncated, or its header or index contradicts itself. */
 export class CorruptCheckpointError extends ShaderloomError {
   override name = 'CorruptCheckpointError';

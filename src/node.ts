@@ -3,7 +3,7 @@
  * The rest of the library must not import it.
  */
 import { type FileHandle, open, readdir, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { CorruptCheckpointError, SourceError, WebGPUUnavailableError } from './errors.ts';
 import {
   checkFileSize,
@@ -21,10 +21,12 @@ export { type FolderStoreOptions, folderStore } from './store/folder-store.ts';
 const CHUNK_BYTES = 4 * 1024 * 1024;
 
 /**
- * A checkpoint in a folder of this computer. Nothing is read, and no error thrown, before the first file is asked for.
- * @param path of the folder that holds config.json
+ * A checkpoint of this computer. Nothing is read, and no error thrown, before the first file is asked for.
+ * @param given path of the folder that holds config.json, or of a GGUF file
  */
-export function folder(path: string): Source {
+export function folder(given: string): Source {
+  const file = /\.gguf$/i.test(given) ? basename(given) : undefined;
+  const path = file === undefined ? given : dirname(given);
   /** Undefined when the folder is there and the file is not. */
   async function openFile(name: string): Promise<FileHandle | undefined> {
     checkName(name, path);
@@ -56,6 +58,7 @@ export function folder(path: string): Source {
 
   return {
     label: path,
+    file,
 
     readFile(name, options = {}) {
       return withFile(name, options.signal, async (file, size) => {

@@ -54,6 +54,7 @@ const ROOMS: readonly Room[] = [
       'src/gpu/',
       'kernels/loading/*.wgsl',
       'kernels/weights/*.wgsl',
+      'kernels/weights/blocks/*.wgsl',
     ],
     types: ['src/graph/weight.ts'],
     packages: [],

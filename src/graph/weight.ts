@@ -2,7 +2,7 @@
  * @file Weights as a graph knows them: the names and shapes that a family asks for, and the format that a resolver says they
  * have. It must not know ops, file formats or the GPU.
  */
-import { ShapeError, WeightMismatchError } from '../errors.ts';
+import { MixedFormatsError, ShapeError } from '../errors.ts';
 
 /** A WGSL file as text, with its path for error messages. */
 export interface WgslFile {
@@ -78,16 +78,6 @@ export interface WeightResolver {
   (wanted: WantedWeight): WeightFormat;
   /** Whether the checkpoint has a tensor of this name; undefined: there is no checkpoint. */
   has?(name: string): boolean;
-}
-
-/** The tensors of a weight are stored in formats that cannot make one matrix. */
-export class MixedFormatsError extends WeightMismatchError {
-  /** Of each name of the weight. */
-  readonly formats: readonly WeightFormat[];
-  constructor(message: string, formats: readonly WeightFormat[]) {
-    super(message);
-    this.formats = formats;
-  }
 }
 
 /** A weight as recorded, or undefined where its tensors' formats cannot make one matrix. */

@@ -154,6 +154,8 @@ export interface LoadOptions {
   speculate?: Speculation;
   /** A WebGPU entry point when `navigator.gpu` is not the one to use (Node). */
   gpu?: GPU;
+  /** Which GGUF file of a folder or repository with several: its name, in which `*` stands for anything (`'*Q5_K_M*'`). Default: Q4_K_M. */
+  file?: string;
   /** Token and mirror for names on Hugging Face. */
   hub?: HubOptions;
   /** Keeps what is downloaded, verified, for the next time: `openStore()`, or `folderStore(path)` of shaderloom/node. */

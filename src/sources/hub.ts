@@ -4,7 +4,7 @@
  */
 import { InvalidInputError, SourceError } from '../errors.ts';
 import { type ExplainRefusal, shownUrl } from './http.ts';
-import type { ReadOptions, Source } from './source.ts';
+import { isPlainName, type ReadOptions, type Source } from './source.ts';
 import { UrlReader, type UrlReaderOptions } from './url-reader.ts';
 import { urlSourceOf } from './url-source.ts';
 
@@ -24,6 +24,8 @@ export interface HubName {
   repository: string;
   /** A branch, tag or commit; undefined for the hub's default branch. */
   revision: string | undefined;
+  /** A file that holds the whole checkpoint, as `Source.file` has it. */
+  file?: string | undefined;
 }
 
 interface Hub {
@@ -62,32 +64,36 @@ const MAX_LISTING_BYTES = 4 * 1024 * 1024;
 
 const WANTED =
   "Wanted 'org/name' or 'org/name@revision' as on huggingface.co, 'modelscope:org/name', or a URL; a relative URL begins " +
-  "with './' or '/'.";
+  "with './' or '/'. Of a repository of GGUF files: 'org/name:Q4_K_M' or 'org/name/file.gguf'.";
 
 /**
  * Reads a name as apps write it: `org/name`, with `hf:` or `modelscope:` in front and `@revision` behind, or the address of
- * its page. Undefined for what is no name but may be a URL.
+ * its page; for one of its GGUF files `org/name:Q4_K_M` (a part of its name), `org/name/file.gguf`, or its address. Undefined for what is no name but may be a URL.
  * @throws InvalidInputError for a name that no hub can have
  */
 export function parseHubName(text: string): HubName | undefined {
   const [, prefix, rest] = /^(hf|modelscope):(.*)$/s.exec(text) ?? [];
   if (prefix !== undefined) return checkedName(prefix as HubName['hub'], rest!, text);
   const page =
-    /^https:\/\/huggingface\.co\/([^/?#]+\/[^/?#]+?)(?:\/(?:tree|resolve)\/([^/?#]+))?\/?$/.exec(text) ??
-    /^https:\/\/(?:www\.)?modelscope\.cn\/models\/([^/?#]+\/[^/?#]+?)(?:\/(?:resolve\/([^/?#]+)|summary|files))?\/?$/.exec(
+    /^https:\/\/huggingface\.co\/([^/?#]+\/[^/?#]+?)(?:\/(?:tree|resolve|blob)\/([^/?#]+)(?:\/([^?#]+\.gguf)(?:\?download=true)?)?)?\/?$/i.exec(
+      text,
+    ) ??
+    /^https:\/\/(?:www\.)?modelscope\.cn\/models\/([^/?#]+\/[^/?#]+?)(?:\/(?:resolve\/([^/?#]+)(?:\/([^?#]+\.gguf))?|summary|files))?\/?$/i.exec(
       text,
     );
   if (page) {
-    const [, repository, revision] = page;
-    const name = revision === undefined ? repository! : `${repository}@${decoded(revision)}`;
+    const [, repository, revision, file] = page;
+    const path = file === undefined ? '' : `/${decoded(file)}`;
+    const name = `${repository}${path}${revision === undefined ? '' : `@${decoded(revision)}`}`;
     return checkedName(text.includes('//huggingface.co/') ? 'hf' : 'modelscope', name, text);
   }
-  const isName = /^[^./@:][^/@:]*\/[^/@:]+(@.*)?$/s.test(text);
+  const isName = /^[^./@:][^/@:]*\/[^/@:]+(?::[^/@:]+|\/[^@:]+\.gguf)?(@.*)?$/is.test(text);
   return isName ? checkedName('hf', text, text) : undefined;
 }
 
 function checkedName(hub: HubName['hub'], name: string, text: string): HubName {
-  const [, repository, revision] = /^([^@]*)(?:@(.*))?$/s.exec(name) ?? [];
+  const [, repository, path, part, revision] =
+    /^([^@/:]*\/[^@/:]*?)(?:\/([^@:]+\.gguf)|:([^@]*))?(?:@(.*))?$/is.exec(name) ?? [];
   if (!/^[\w-][\w.-]*\/[\w-][\w.-]*$/.test(repository ?? '') || /\.\./.test(name)) {
     throw new InvalidInputError(
       `${JSON.stringify(text.slice(0, 200))} is no name of a repository. ${WANTED}`,
@@ -98,7 +104,19 @@ function checkedName(hub: HubName['hub'], name: string, text: string): HubName {
       `${JSON.stringify(text.slice(0, 200))} has no valid revision behind the @. Wanted a branch, a tag or a commit.`,
     );
   }
-  return { hub, repository: repository!, revision };
+  const isFile = part === undefined ? path === undefined || isPlainName(path) : /^[\w.-]+$/.test(part);
+  if (!isFile) {
+    throw new InvalidInputError(
+      `${JSON.stringify(text.slice(0, 200))} names no file that a repository can have. ${WANTED}`,
+    );
+  }
+  return {
+    hub,
+    repository: repository!,
+    revision,
+    ...(part !== undefined && { file: `*${part}*` }),
+    ...(path !== undefined && { file: path }),
+  };
 }
 
 function decoded(text: string): string {
@@ -156,6 +174,7 @@ export function hubSource(name: HubName, options: HubOptions = {}, reading: UrlR
   const hub: Hub = HUBS[name.hub];
   return {
     ...repositoryFiles(repository, revision),
+    file: name.file,
 
     async list(options: ReadOptions = {}) {
       const url = new URL(hub.listing(endpoint, name.repository, revision));

@@ -8,13 +8,13 @@ import { checkName, DEFAULT_MAX_FILE_BYTES, type Source } from './source.ts';
 import { UrlReader, type UrlReaderOptions } from './url-reader.ts';
 
 /**
- * A checkpoint folder on the web.
- * @param base address of the folder; in a page it may be relative. A query string is sent with every file.
+ * A checkpoint on the web.
+ * @param base address of its folder, or of a GGUF file; in a page it may be relative. A query string is sent with every file.
  * @throws InvalidInputError when it is not a URL that fetch can read
  */
 export function urlSource(base: string | URL, options: UrlReaderOptions = {}): Source {
-  const folder = parseBase(base);
-  return urlSourceOf(folder, new UrlReader(options), shownUrl(folder));
+  const { folder, file } = parseBase(base);
+  return { ...urlSourceOf(folder, new UrlReader(options), shownUrl(folder)), file };
 }
 
 /** @param folder a URL whose path ends with a slash */
@@ -40,7 +40,7 @@ export function urlSourceOf(folder: URL, reader: UrlReader, label: string): Sour
   };
 }
 
-function parseBase(base: string | URL): URL {
+function parseBase(base: string | URL): { folder: URL; file: string | undefined } {
   const page = globalThis.document?.baseURI ?? globalThis.location?.href;
   let url: URL;
   try {
@@ -62,6 +62,16 @@ function parseBase(base: string | URL): URL {
     );
   }
   url.hash = '';
-  if (!url.pathname.endsWith('/')) url.pathname += '/';
-  return url;
+  const [, file] = /\/([^/]+\.gguf)$/i.exec(url.pathname) ?? [];
+  if (file !== undefined) url.pathname = url.pathname.slice(0, -file.length);
+  else if (!url.pathname.endsWith('/')) url.pathname += '/';
+  return { folder: url, file: file && decoded(file) };
+}
+
+function decoded(name: string): string {
+  try {
+    return decodeURIComponent(name);
+  } catch {
+    return name;
+  }
 }

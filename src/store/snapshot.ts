@@ -28,6 +28,8 @@ const NO_COMMIT = 'none';
 /** What was asked for. Nothing is read before `open`, and no server error is thrown before it. */
 export interface Origin {
   label: string;
+  /** As `Source.file`. */
+  file: string | undefined;
   /** Whether the names of the files are known. */
   isListed: boolean;
   open(options: ReadOptions): Promise<Snapshot>;
@@ -62,14 +64,19 @@ async function openSnapshot(
 /** A folder on the web: each file has its own version. A query may hold a signature that expires, so it is ignored. */
 export function urlOrigin(backend: Backend, base: string | URL, reading: UrlReaderOptions): Origin {
   const upstream = urlSource(base, reading);
-  const { label } = upstream;
-  const name = label.replace(/\?…$/, '');
+  const { label, file } = upstream;
+  const name = `${label.replace(/\?…$/, '')}${file ?? ''}`;
   return {
     label,
+    file,
     isListed: false,
     open: () => openSnapshot(backend, `url:${name}`, name, undefined, upstream),
   };
 }
+
+/** As it stands behind the name of a repository. */
+const shownFile = ({ file }: HubName): string =>
+  file === undefined ? '' : file.startsWith('*') ? `:${file.slice(1, -1)}` : `/${file}`;
 
 export function hubOrigin(
   backend: Backend,
@@ -80,8 +87,8 @@ export function hubOrigin(
   const repository = openRepository(name, options, reading);
   const { label, revision } = repository;
   const isPlain = repository.endpoint === 'https://huggingface.co' || name.hub === 'modelscope';
-  const key = `${name.hub}:${name.repository}${isPlain ? '' : ` of ${repository.endpoint}`}`;
-  const shownName = name.hub === 'hf' ? name.repository : `modelscope:${name.repository}`;
+  const key = `${name.hub}:${name.repository}${shownFile(name)}${isPlain ? '' : ` of ${repository.endpoint}`}`;
+  const shownName = `${name.hub === 'hf' ? '' : 'modelscope:'}${name.repository}${shownFile(name)}`;
   const openAt = (version: string, filesAt = version) =>
     openSnapshot(backend, key, shownName, version, repositoryFiles(repository, filesAt));
 
@@ -113,6 +120,7 @@ export function hubOrigin(
 
   return {
     label,
+    file: name.file,
     isListed: true,
     async open(options) {
       if (name.hub === 'hf' && isCommit(revision)) {

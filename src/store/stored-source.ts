@@ -25,6 +25,7 @@ export function storedSource(origin: Origin, context: StoreContext): Source {
   const { locks } = context;
   return {
     label: origin.label,
+    file: origin.file,
 
     readFile: (name, options = {}) =>
       holdStore(locks, options, () =>

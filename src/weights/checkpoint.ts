@@ -4,17 +4,11 @@
  */
 import { CorruptCheckpointError, SourceError } from '../errors.ts';
 import type { FileStart, ReadOptions, Source } from '../sources/source.ts';
-import type { BlockType } from './gguf/types.ts';
 import { parseJsonObject, quoted } from './json.ts';
-import {
-  LENGTH_BYTES,
-  parseHeader,
-  parseIndex,
-  readHeaderLength,
-  type SafetensorsDtype,
-  type StoredTensor,
-} from './safetensors.ts';
-import type { StoredBlocks } from './stored-matrix.ts';
+import { LENGTH_BYTES, parseHeader, parseIndex, readHeaderLength } from './safetensors.ts';
+import type { TensorEntry } from './stored-matrix.ts';
+
+export type { StoredDtype, TensorEntry } from './stored-matrix.ts';
 
 const CONFIG_FILE = 'config.json';
 const GENERATION_CONFIG_FILE = 'generation_config.json';
@@ -25,17 +19,6 @@ const INDEX_FILE = 'model.safetensors.index.json';
 const FIRST_READ_BYTES = 64 * 1024;
 /** Shards whose headers are read at once; browsers open six connections to a server. */
 const NUM_PARALLEL_READS = 6;
-
-export type StoredDtype = SafetensorsDtype | BlockType;
-
-/** One tensor of a checkpoint: where its bytes are and what they mean. */
-export interface TensorEntry extends Omit<StoredTensor, 'dtype'> {
-  dtype: StoredDtype;
-  /** Of a type whose blocks stay packed. */
-  blocks?: StoredBlocks | undefined;
-  /** Name of its file in the source. */
-  file: string;
-}
 
 export interface Checkpoint {
   source: Source;
@@ -51,16 +34,26 @@ export interface Checkpoint {
   made?: Readonly<Record<string, Record<string, unknown>>>;
 }
 
+export interface OpenOptions extends ReadOptions {
+  /** In place of the source's. */
+  file?: string | undefined;
+}
+
 /**
  * Opens a checkpoint: reads the configs, the index and the headers of all shards, and no weights.
  * @throws SourceError when something cannot be read or is not there
  * @throws CorruptCheckpointError when the files contradict themselves or each other
  */
-export async function openCheckpoint(source: Source, options: ReadOptions = {}): Promise<Checkpoint> {
-  if (source.file !== undefined) return wholeFile(source, options, CONFIG_FILE);
+export async function openCheckpoint(
+  source: Source,
+  { file = source.file, signal }: OpenOptions = {},
+): Promise<Checkpoint> {
+  const options = { signal };
+  const whole = (wanted: string): Promise<Checkpoint> => wholeFile(source, file, options, wanted);
+  if (file !== undefined) return whole(CONFIG_FILE);
   // First and alone: where this cannot be read, asking for the rest tells nothing more.
   const config = await readJson(source, CONFIG_FILE, options);
-  if (!config) return wholeFile(source, options, CONFIG_FILE);
+  if (!config) return whole(CONFIG_FILE);
   const [generationConfig, index] = await Promise.all([
     readJson(source, GENERATION_CONFIG_FILE, options),
     source.readFile(INDEX_FILE, options),
@@ -69,7 +62,7 @@ export async function openCheckpoint(source: Source, options: ReadOptions = {}):
   const entries = index
     ? await readIndexed(source, parseIndex(index, at(source, INDEX_FILE)), options)
     : await readUnindexed(source, options);
-  if (!entries) return wholeFile(source, options, SINGLE_FILE);
+  if (!entries) return whole(SINGLE_FILE);
   return {
     source,
     config,
@@ -80,14 +73,19 @@ export async function openCheckpoint(source: Source, options: ReadOptions = {}):
 }
 
 /** A checkpoint in one file, where there is one. `wanted`: what else could have been there. */
-async function wholeFile(source: Source, options: ReadOptions, wanted: string): Promise<Checkpoint> {
+async function wholeFile(
+  source: Source,
+  asked: string | undefined,
+  options: ReadOptions,
+  wanted: string,
+): Promise<Checkpoint> {
   const [{ chooseGguf }, { openGguf }] = await Promise.all([
     import('./gguf/choose.ts'),
     import('./gguf/checkpoint.ts'),
   ]);
-  const file = await chooseGguf(source, source.file, options);
+  const file = await chooseGguf(source, asked, options);
   if (file === undefined) throw await missing(source, wanted, options);
-  return openGguf(source, file, options);
+  return { source, ...(await openGguf(source, file, options)) };
 }
 
 /** A small JSON object of a checkpoint (tokenizer_config.json), or undefined when there is no such file. */

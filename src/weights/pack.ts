@@ -4,9 +4,9 @@
  */
 import { UnsupportedConfigError } from '../errors.ts';
 import type { WeightFormat } from '../graph/weight.ts';
-import type { StoredDtype } from './checkpoint.ts';
 import { FP8_BLOCK } from './fp8-block.ts';
 import { DTYPE_BYTES, type SafetensorsDtype } from './safetensors.ts';
+import type { StoredDtype } from './stored-matrix.ts';
 
 /** The stored dtype whose bytes are a format's own `data` section. */
 const nativeDtype: Readonly<Record<string, SafetensorsDtype>> = {

@@ -2,15 +2,8 @@
  * @file Which format each weight of a graph gets, from what the checkpoint holds and what the weight is for. Knows headers and
  * formats; it must not know models or the GPU, nor what families name their tensors.
  */
-import { UnsupportedConfigError } from '../errors.ts';
-import {
-  MixedFormatsError,
-  type WantedWeight,
-  type Weight,
-  type WeightFormat,
-  type WeightResolver,
-  type WeightRole,
-} from '../graph/weight.ts';
+import { MixedFormatsError, UnsupportedConfigError } from '../errors.ts';
+import type { WantedWeight, Weight, WeightFormat, WeightResolver, WeightRole } from '../graph/weight.ts';
 import type { Checkpoint } from './checkpoint.ts';
 import { convertedFormats } from './convert.ts';
 import { formats } from './formats.ts';

@@ -4,8 +4,20 @@
  */
 import { MissingWeightError, WeightMismatchError } from '../errors.ts';
 import type { WeightFormat } from '../graph/weight.ts';
-import type { StoredDtype, TensorEntry } from './checkpoint.ts';
+import type { BlockType } from './gguf/types.ts';
 import type { Quantization } from './quantization.ts';
+import type { SafetensorsDtype, StoredTensor } from './safetensors.ts';
+
+export type StoredDtype = SafetensorsDtype | BlockType;
+
+/** One tensor of a checkpoint: where its bytes are and what they mean. */
+export interface TensorEntry extends Omit<StoredTensor, 'dtype'> {
+  dtype: StoredDtype;
+  /** Of a type whose blocks stay packed. */
+  blocks?: StoredBlocks | undefined;
+  /** Name of its file in the source. */
+  file: string;
+}
 
 /** Stored rows are rows of the weight. */
 export interface RowsPiece {

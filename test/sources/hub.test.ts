@@ -59,6 +59,26 @@ describe('a name', () => {
   });
 
   test.each([
+    ['Qwen/Qwen3-8B-GGUF:Q4_K_M', 'hf', 'Qwen/Qwen3-8B-GGUF', undefined, '*Q4_K_M*'],
+    ['hf:a/b:q8_0@v1', 'hf', 'a/b', 'v1', '*q8_0*'],
+    ['a/b/c.gguf', 'hf', 'a/b', undefined, 'c.gguf'],
+    ['a/b/sub/c-00001-of-00002.gguf@v1', 'hf', 'a/b', 'v1', 'sub/c-00001-of-00002.gguf'],
+    ['modelscope:a/b/c.GGUF', 'modelscope', 'a/b', undefined, 'c.GGUF'],
+    ['https://huggingface.co/a/b/blob/main/c.gguf', 'hf', 'a/b', 'main', 'c.gguf'],
+    ['https://huggingface.co/a/b/resolve/v2/s/c%20d.gguf?download=true', 'hf', 'a/b', 'v2', 's/c d.gguf'],
+    ['https://modelscope.cn/models/a/b/resolve/master/c.gguf', 'modelscope', 'a/b', 'master', 'c.gguf'],
+  ])('of a GGUF file is read: %s', (text, hub, repository, revision, file) => {
+    expect(parseHubName(text)).toEqual({ hub, repository, revision, file });
+  });
+
+  test.each(['a/b:', 'a/b:*', 'a/b:c d', 'a/b/../c.gguf', 'a/b//c.gguf', 'hf:a/b/./c.gguf'])(
+    'of a file that no repository can have is refused: %j',
+    (text) => {
+      expect(() => openSource(text)).toThrow(InvalidInputError);
+    },
+  );
+
+  test.each([
     'https://example.com/models/Qwen3-0.6B/',
     'https://huggingface.co/Qwen/Qwen3-0.6B/resolve/main/sub/',
     'http://localhost:8080/org/name',

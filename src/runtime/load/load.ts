@@ -100,7 +100,7 @@ export async function openModel(from: SourceLike, options: LoadOptions = {}): Pr
   options.onProgress?.(NO_PROGRESS);
   const { hub, store } = options;
   const opened = store ? store.source(from, { hub }) : openSource(from, { hub });
-  const checkpoint = await openCheckpoint(opened, { signal });
+  const checkpoint = await openCheckpoint(opened, { signal, file: options.file });
   const family = familyOf(checkpoint.config);
   const isUntied = await isHeadUntied(checkpoint, { signal });
   const config = family.config({ ...checkpoint.config, ...(isUntied && { tie_word_embeddings: false }) });

@@ -5,10 +5,9 @@
 import { CorruptCheckpointError, SourceError, UnsupportedConfigError } from '../../errors.ts';
 import type { ReadOptions, Source } from '../../sources/source.ts';
 import { concatenate } from '../../sources/source.ts';
-import type { Checkpoint, TensorEntry } from '../checkpoint.ts';
 import { quoted } from '../json.ts';
 import { widen } from '../pack.ts';
-import type { Piece, StoredBlocks } from '../stored-matrix.ts';
+import type { Piece, StoredBlocks, TensorEntry } from '../stored-matrix.ts';
 import { type BlockFormat, type BlockSection, blockFormats, packSection } from './blocks.ts';
 import { architectureOf, configOf } from './config.ts';
 import {
@@ -31,13 +30,26 @@ const MAX_ROTARY_BYTES = 16 * 1024;
 
 type Part = GgufHeader & { file: string };
 
+/** What a checkpoint has beside its source. */
+export interface GgufCheckpoint {
+  config: Record<string, unknown>;
+  generationConfig: Record<string, unknown>;
+  tensors: Map<string, TensorEntry>;
+  totalBytes: number;
+  made: Readonly<Record<string, Record<string, unknown>>>;
+}
+
 /**
  * @param file the file, or the first one of a split set
  * @throws SourceError when something cannot be read or is not there
  * @throws CorruptCheckpointError when a file contradicts itself
  * @throws UnsupportedConfigError for an architecture, a tokenizer or a type of tensors that is not read
  */
-export async function openGguf(source: Source, file: string, options: ReadOptions = {}): Promise<Checkpoint> {
+export async function openGguf(
+  source: Source,
+  file: string,
+  options: ReadOptions = {},
+): Promise<GgufCheckpoint> {
   const first = await readPart(source, file, options);
   const parts = [first, ...(await readOtherParts(source, first, options))];
   const where = at(source, file);
@@ -53,7 +65,6 @@ export async function openGguf(source: Source, file: string, options: ReadOption
   const { tokenizer, tokenizerConfig, generationConfig } = tokenizerFilesOf(metadata, where);
   const [vocabSize = 0] = tensors.get('model.embed_tokens.weight')?.shape ?? [];
   return {
-    source,
     config: configOf(metadata, { has: (name) => tensors.has(name), vocabSize, rotary }, where),
     generationConfig,
     tensors,
@@ -80,7 +91,8 @@ async function readPart(source: Source, file: string, options: ReadOptions): Pro
       );
     }
     const wanted = Math.max(NEXT_READ_BYTES, 2 * bytes.length);
-    const longer = await readUpTo(source, file, bytes, size, wanted, options);
+    // Not `stream`: a store would keep the whole file first.
+    const longer = (await source.readStart(file, wanted, options))?.bytes ?? bytes;
     if (longer.length === bytes.length) {
       throw new CorruptCheckpointError(
         `${where}: the file ends at byte ${bytes.length}, within its header: it is truncated. Download it again.`,
@@ -88,23 +100,6 @@ async function readPart(source: Source, file: string, options: ReadOptions): Pro
     }
     bytes = longer;
   }
-}
-
-/** The first `wanted` bytes of a file, of which some are there. */
-async function readUpTo(
-  source: Source,
-  file: string,
-  have: Uint8Array,
-  size: number | undefined,
-  wanted: number,
-  options: ReadOptions,
-): Promise<Uint8Array> {
-  if (size === undefined) return (await source.readStart(file, wanted, options))?.bytes ?? have;
-  const chunks = [have];
-  const range = { begin: have.length, end: Math.min(wanted, size) };
-  if (range.begin < range.end)
-    for await (const chunk of source.stream(file, [range], options)) chunks.push(chunk.slice());
-  return concatenate(chunks);
 }
 
 /** Files are numbered from 1, in themselves from 0. */
