@@ -21,7 +21,7 @@ import { samplePick } from './sample/sample-pick.ts';
 import { sampleScale } from './sample/sample-scale.ts';
 
 /** All but what is loaded when it is first asked for. */
-export const kernels: Required<Omit<KernelTable, 'topLogits'>> = {
+export const kernels: Required<Omit<KernelTable, 'topLogits' | 'tokenLogprob'>> = {
   embed,
   rmsNorm,
   linear,

@@ -12,6 +12,8 @@ export type {
   GeneratedToken,
   GenerateResult,
   Model,
+  ScoredToken,
+  ScoreOptions,
   TextLogprob,
   TokenLogprob,
   ToolCall,

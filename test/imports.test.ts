@@ -92,6 +92,7 @@ const ROOMS: readonly Room[] = [
       'src/runtime/program/',
       'kernels/index.ts',
       'kernels/sample/layout.ts',
+      'kernels/sample/token-logprob.ts',
       'kernels/sample/top-logits.ts',
     ],
     types: ['src/runtime/types.ts', 'src/weights/upload.ts'],

@@ -82,6 +82,11 @@ function createModel(
     lost,
     generate: (ids, options) => text.generate(ids, options),
     chat: (messages, options) => text.chat(messages, options),
+    async score(ids, options = {}) {
+      logprobsOf(options.logprobs);
+      const { scoreTokens } = await import('./score.ts');
+      return scoreTokens(session, Array.from(ids), options);
+    },
     inspect: (ids, names, { rows = 64 } = {}) => session.inspect(Array.from(ids), names, rows),
     dispose,
   };

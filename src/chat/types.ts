@@ -141,6 +141,26 @@ export interface ChatStream extends AsyncIterable<ChatDelta> {
   readonly result: Promise<ChatResult>;
 }
 
+export interface ScoreOptions {
+  /** Tell at every place so many of the likeliest tokens, 0 to 20. Default: none, and no `topLogprobs`. */
+  logprobs?: number;
+  signal?: AbortSignal;
+}
+
+/** A token of a prompt, and how likely the model thought it after those before it. */
+export interface ScoredToken {
+  id: number;
+  /**
+   * The natural logarithm of its probability: the softmax of the model's own logits over the whole vocabulary. Undefined for the first token,
+   * before which there is nothing.
+   */
+  logprob: number | undefined;
+  /** 1: no token was likelier. Undefined for the first token. */
+  rank: number | undefined;
+  /** With the option `logprobs`, of every token but the first: what else might have come, the likeliest first. */
+  topLogprobs?: readonly IdLogprob[];
+}
+
 /** What the checkpoint's chat template can do. */
 export interface ChatInfo {
   /** The template reads `enable_thinking`: only then does a page need a switch for thinking. */
@@ -159,6 +179,13 @@ export interface Model {
   /** Tokens after `ids`, one by one; the generator's return value is the result. */
   generate(ids: ArrayLike<number>, options?: GenerateOptions): AsyncGenerator<GeneratedToken, GenerateResult>;
   chat(messages: readonly ChatMessage[], options?: ChatOptions): ChatStream;
+  /**
+   * How likely every token of `ids` is after those before it: a result for each id, in their order. All positions are computed, in chunks
+   * that take turns with those of other prompts and hold up running answers no more than a prompt does; what is computed stays in the cache,
+   * for a generation that begins so. Logits are there of a few rows at a time.
+   * @throws InvalidInputError, ContextLengthError, NumericalError where logits are no numbers, the signal's reason when it is aborted
+   */
+  score(ids: ArrayLike<number>, options?: ScoreOptions): Promise<ScoredToken[]>;
   /**
    * Values of named tensors at every position of `ids`, for inspection: `model.embed_tokens`, `model.layers.0`,
    * `model.layers.3.self_attn.o_proj`, `model.norm`, `lm_head` ... Everything is computed again, `rows` positions a step.

@@ -131,7 +131,10 @@ function readWindows(read: ConfigReader, numLayers: number): (number | undefined
   return layers.map((sees) => (sees ? window : undefined));
 }
 
-/** Embedding, `layer` for each layer on the residual stream, final norm, output head (tied to the embedding if the config says so). */
+/**
+ * Embedding, `layer` for each layer on the residual stream, final norm, output head (tied to the embedding if the config says so); without
+ * what `into` says is there already, or not wanted.
+ */
 export function decoder(
   w: Weights,
   cfg: Pick<
@@ -143,11 +146,16 @@ export function decoder(
   layer: (x: Tensor, w: Weights, layer: number) => Tensor,
 ): Tensor {
   const model = w.at('model');
-  const embedding = model.matrix(['embed_tokens'], [cfg.vocabSize], cfg.hiddenSize, { role: 'embedding' });
-  let x = model
-    .at('embed_tokens')
-    .run(() => named(embed(into.graph, into.rows, embedding, cfg.embeddingMultiplier), 'model.embed_tokens'));
-  for (let i = 0; i < cfg.numHiddenLayers; i++) {
+  const embedding = (): Weight =>
+    model.matrix(['embed_tokens'], [cfg.vocabSize], cfg.hiddenSize, { role: 'embedding' });
+  const embedded = (): Tensor =>
+    model
+      .at('embed_tokens')
+      .run(() =>
+        named(embed(into.graph, into.rows, embedding(), cfg.embeddingMultiplier), 'model.embed_tokens'),
+      );
+  let x = into.stream ?? embedded();
+  for (let i = 0; i < cfg.numHiddenLayers && !into.stream; i++) {
     x = model.at('layers', i).run((wl) => named(layer(x, wl, i), wl.path));
   }
   const normed = model.at('norm').run(() => {
@@ -158,8 +166,9 @@ export function decoder(
     return isLast ? lastRow(all, into.sequences) : all;
   });
   if (!into.hidden) named(normed, 'model.norm');
+  if (into.logits === 'none') return normed;
   const head = cfg.tieWordEmbeddings
-    ? embedding
+    ? embedding()
     : w.matrix(['lm_head'], [cfg.vocabSize], cfg.hiddenSize, { role: 'head' });
   return w.at('lm_head').run(() => named(linear(normed, head, undefined, cfg.logitsMultiplier), 'lm_head'));
 }

@@ -25,12 +25,14 @@ export interface Recording {
   /** Sequences that they belong to, at most. */
   readonly sequences: number;
   readonly kvFormat: KvFormat;
-  /** Logits of each sequence's last row, or of every row. */
-  readonly logits: 'last' | 'all';
+  /** Logits of each sequence's last row, or of every row; `none`: the final norm of every row instead of logits. */
+  readonly logits: 'last' | 'all' | 'none';
   /** Rotary tables of the rows, f32 [rows, rotated values per head]. */
   readonly angles: Tensor;
   /** A session tensor f32 [rows, hidden_size]: the final norm of every row goes there, where `draft` reads it. */
   readonly hidden?: Tensor;
+  /** f32 [rows, hidden_size] as the last layer has left it: only the final norm and the head are recorded. */
+  readonly stream?: Tensor;
 }
 
 export interface ModelFamily<Config extends ModelConfig = ModelConfig> {
@@ -40,7 +42,7 @@ export interface ModelFamily<Config extends ModelConfig = ModelConfig> {
   readonly modelType: string;
   /** Reads config.json. @throws UnsupportedConfigError */
   readonly config: (json: Readonly<Record<string, unknown>>) => Config;
-  /** Records the forward pass: the tokens of the batch's rows -> logits f32 [rows or sequences, vocab_size]. */
+  /** Records the forward pass: the tokens of the batch's rows -> logits f32 [rows or sequences, vocab_size], or what `into.logits` says. */
   readonly forward: (w: Weights, config: Config, into: Recording) => Tensor;
   /**
    * Records the checkpoint's own module that predicts the token after next, of families whose config may have one:

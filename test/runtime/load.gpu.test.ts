@@ -155,6 +155,7 @@ describe('a broken checkpoint', () => {
     try {
       await expect(collect(model, [1, 2, 3], { maxTokens: 4 })).rejects.toThrow(NumericalError);
       await expect(collect(model, [1, 2, 3], { maxTokens: 4 })).rejects.toThrow(NumericalError);
+      await expect(model.score([1, 2, 3])).rejects.toThrow(NumericalError);
     } finally {
       model.dispose();
     }

@@ -99,11 +99,7 @@ export class Admission {
     return this.running.some((other) => {
       if (other.phase !== 'prefilling' || other.table!.isPrivate) return false;
       if ((other.options.salt ?? '') !== salt || this.#isLong(other) !== this.#isLong(sequence)) return false;
-      const common = Math.min(
-        commonPrefix(other.ids, sequence.ids),
-        other.promptEnd,
-        sequence.ids.length - 1,
-      );
+      const common = Math.min(commonPrefix(other.ids, sequence.ids), other.promptEnd, sequence.mayTakeUp);
       return common > found.length && common > other.computed;
     });
   }
@@ -125,9 +121,9 @@ export class Admission {
   /** @param limit positions at most */
   #find(sequence: Sequence, limit = Number.POSITIVE_INFINITY): Found {
     const { root } = this.#pool.newTable(sequence.options.salt, this.#isLong(sequence));
-    // The last id is always computed: its logits are wanted. Who was put back takes only what was written as its own was.
+    // Who was put back takes only what was written as its own was.
     const before = sequence.written.length > 0 ? sequence.written.join('') : undefined;
-    const most = before === undefined ? sequence.ids.length - 1 : before.length;
+    const most = before === undefined ? sequence.mayTakeUp : before.length;
     return this.#pool.find(sequence.ids, Math.min(most, limit), root, before);
   }
 
@@ -239,7 +235,7 @@ export class Admission {
       sequence.tally.cachedTokens = found.length;
       const { speculate } = this.#options;
       // What a mask allows after a guess is known only when the guess is.
-      if (speculate && !sequence.options.mask) {
+      if (speculate && !sequence.options.mask && !sequence.options.reading) {
         sequence.proposer = createProposer(speculate, () => sequence.hasDraft);
       }
     }
@@ -248,7 +244,8 @@ export class Admission {
   }
 
   tellSampler(sequence: Sequence): void {
-    const { sampling, logitBias = {}, mask, numAnswered = 0 } = sequence.options;
+    const { sampling, logitBias = {}, mask, numAnswered = 0, reading } = sequence.options;
+    if (reading) return;
     this.#runner.writeSampling(sequence.slot!, sequence.ids, {
       sampling,
       bias: logitBias,

@@ -29,10 +29,12 @@ import {
 } from '../program/plans.ts';
 import { bodyEnd } from '../program/program.ts';
 import { type Batch, BatchWriter, countsOf } from './batch.ts';
+import { CHUNKS_IN_FLIGHT } from './chunk-length.ts';
 import { MAX_DEPTH } from './depth.ts';
 import { type BlockCopy, windowBlocks } from './kv-pool.ts';
 import type { LogprobReader, TopOfRows } from './logprobs.ts';
-import type { Logprob } from './sequence.ts';
+import type { ChunkRow, RowReader } from './row-reader.ts';
+import type { Logprob, Reading, RowsRead } from './sequence.ts';
 
 /** What a sequence's rows sampled, as far as its guesses were right. */
 export interface Picked {
@@ -57,9 +59,6 @@ export interface SlotSampling {
   readonly numAnswered: number;
 }
 
-/** Chunks of prompts in flight: one runs while the next is prepared, so that an abort is answered soon. */
-export const CHUNKS_IN_FLIGHT = 2;
-
 /** Totals; `hostMilliseconds` is what submitting passes that sample took of the host's thread. */
 export interface RunnerCounts {
   readbacks: number;
@@ -77,6 +76,7 @@ export class Runner {
   /** False: some program of several rows is not used, since a row would give other bits in it than alone. */
   isBatchInvariant = true;
   readonly #gpu: GpuContext;
+  readonly #weights: GpuWeights;
   readonly #spec: ModelSpec;
   readonly #options: RunnerOptions;
   readonly #writer: BatchWriter;
@@ -86,16 +86,20 @@ export class Runner {
   #slots = 1;
   #top: LogprobReader | undefined;
   #reading: Promise<LogprobReader> | undefined;
+  #rowReader: Promise<RowReader> | undefined;
+  #rows: RowReader | undefined;
   /** A block on its way. */
   #copied: GPUBuffer | undefined;
 
   private constructor(
     gpu: GpuContext,
+    weights: GpuWeights,
     spec: ModelSpec,
     options: RunnerOptions,
     executor: Executor<ProgramName>,
   ) {
     this.#gpu = gpu;
+    this.#weights = weights;
     this.#spec = spec;
     this.#options = options;
     this.executor = executor;
@@ -120,7 +124,7 @@ export class Runner {
       ...options,
       unitsOf,
     });
-    return new Runner(gpu, spec, options, executor);
+    return new Runner(gpu, weights, spec, options, executor);
   }
 
   /** Whether a program is there. Where it is not, it is made from now on. */
@@ -261,6 +265,27 @@ export class Runner {
     }
   }
 
+  /** Makes what reads rows of prompts. @throws DeviceLimitError when there is no memory; everything else works on then */
+  async prepareReading({ name }: Reading): Promise<void> {
+    this.#rowReader ??= import('./row-reader.ts').then(({ RowReader }) =>
+      RowReader.create(this.#gpu, this.#weights, this.executor, this.#spec, this.#options),
+    );
+    try {
+      this.#rows = await this.#rowReader;
+    } catch (error) {
+      this.#rowReader = undefined;
+      throw error;
+    }
+    await this.#rows.prepare(name);
+  }
+
+  /** What rows of the chunk say that `compute` has submitted last. */
+  read({ name, numTop }: Reading, rows: readonly ChunkRow[]): Promise<RowsRead | NumericalError> {
+    const read = this.#rows!.read(name, rows, numTop);
+    read.catch(() => {});
+    return read;
+  }
+
   /** Submits a pass that only computes: no logits, no samples. */
   compute(name: ProgramName, batch: Batch): void {
     this.#submit(name, batch, bodyEnd(this.executor.program(name)));
@@ -352,6 +377,7 @@ export class Runner {
 
   dispose(): void {
     this.#top?.dispose();
+    this.#rows?.dispose();
     this.#ring.dispose();
     if (this.#copied) this.#gpu.buffers.destroy(this.#copied);
     this.executor.dispose();

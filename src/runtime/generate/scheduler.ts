@@ -8,12 +8,12 @@ import { FEW_ROWS } from '../../graph/op-list.ts';
 import { MAX_DRAFTS } from '../program/plans.ts';
 import { Admission, type AdmissionOptions } from './admission.ts';
 import { type Batch, type BatchSequence, rowsOf } from './batch.ts';
-import { ChunkLength } from './chunk-length.ts';
+import { CHUNKS_IN_FLIGHT, ChunkLength } from './chunk-length.ts';
 import { createDepthGauge, singleStep } from './depth.ts';
 import type { KvPool, Written } from './kv-pool.ts';
 import { draftAfter, draftKnown } from './module-drafts.ts';
-import { CHUNKS_IN_FLIGHT, type Picked, type Runner } from './runner.ts';
-import type { Sequence } from './sequence.ts';
+import type { Picked, Runner } from './runner.ts';
+import type { Reading, RowsRead, Sequence } from './sequence.ts';
 
 export interface SchedulerOptions extends AdmissionOptions {
   capacity: number;
@@ -24,7 +24,7 @@ interface Pass {
   readonly parts: readonly { sequence: Sequence; epoch: number; numDrafts: number }[];
   readonly batch: Batch;
   readonly isChunk: boolean;
-  readonly picked: Promise<readonly (Picked | NumericalError)[] | undefined>;
+  readonly picked: Promise<readonly (Picked | RowsRead | NumericalError)[] | undefined>;
   readonly submitted: number;
 }
 
@@ -292,7 +292,9 @@ export class Scheduler {
     this.#rotate(sequence);
     this.#admission.mayAdmit = true;
     this.#counts.chunks++;
+    const { reading } = sequence.options;
     if (isAgain) this.#computeAgain(sequence, batch, how);
+    else if (reading) this.#readPrompt(sequence, batch, reading);
     else this.#computePrompt(sequence, batch);
     this.#pool.publish(sequence.table!, ids, written, sequence.known);
     return true;
@@ -334,6 +336,27 @@ export class Scheduler {
     this.#enter({ parts, batch, isChunk: true, picked });
   }
 
+  /** The next chunk of a prompt of which rows are read: they come back with it, and nothing is sampled. */
+  #readPrompt(sequence: Sequence, batch: Batch, reading: Reading): void {
+    const { computed: begin, epoch } = sequence;
+    this.#admission.record(sequence, begin, rowsOf(batch), 'c');
+    const end = sequence.computed;
+    if (end === sequence.promptEnd) sequence.phase = 'reading';
+    const rows = reading.rows
+      .filter(({ position }) => position >= begin && position < end)
+      .map(({ position, token }) => ({ row: position - begin, token }));
+    this.#runner.compute('prefill', batch);
+    const read = rows.length > 0 ? this.#runner.read(reading, rows) : undefined;
+    if (this.#drafts) draftKnown(this.#runner, sequence, batch, 'c');
+    if (read) sequence.inFlight++;
+    this.#enter({
+      parts: read ? [{ sequence, epoch, numDrafts: 0 }] : [],
+      batch,
+      isChunk: true,
+      picked: read?.then((found) => [found]) ?? this.#runner.ran(),
+    });
+  }
+
   /** Was put back while it decoded, and has all again. */
   #goOnDecoding(sequence: Sequence): void {
     sequence.phase = 'decoding';
@@ -367,7 +390,9 @@ export class Scheduler {
     }
     if (!picked) return;
     if (!pass.isChunk) this.#depth.step(performance.now());
-    if (this.#drafts) {
+    const isSampled = (found: (typeof picked)[number]): found is Picked | NumericalError =>
+      !('values' in found);
+    if (this.#drafts && picked.every(isSampled)) {
       draftAfter(this.#runner, pass, picked);
       for (const { sequence, epoch } of pass.parts) sequence.hasDraft = sequence.epoch === epoch;
     }
@@ -377,11 +402,19 @@ export class Scheduler {
       sequence.inFlight--;
       const found = picked[i]!;
       if ('tokens' in found) this.#try(sequence, () => this.#append(sequence, found, numDrafts, pass));
+      else if ('values' in found) this.#take(sequence, found);
       else {
         this.#admission.leave(sequence, true);
         sequence.fail(found);
       }
     }
+  }
+
+  /** Rows of a prompt are read. */
+  #take(sequence: Sequence, { values }: RowsRead): void {
+    // One by one: a call takes only so many arguments.
+    for (const value of values) sequence.values.push(value);
+    if (sequence.values.length === sequence.options.reading!.rows.length) this.#end(sequence, 'stop');
   }
 
   /** Tokens are known. */

@@ -3,6 +3,7 @@
  * only: it must not know passes, blocks of others, buffers or text.
  */
 import type { SamplingParams } from '../../../kernels/sample/layout.ts';
+import type { ReadingName } from '../program/reading-plans.ts';
 import type { IdLogprob } from '../types.ts';
 import type { BlockTable, Written } from './kv-pool.ts';
 import type { Proposer } from './speculate.ts';
@@ -12,6 +13,35 @@ export interface Logprob {
   readonly logprob: number;
   /** The likeliest tokens, the likeliest first. */
   readonly top: readonly IdLogprob[];
+}
+
+/** A row of a prompt of which something is read. */
+export interface WantedRow {
+  readonly position: number;
+  /** Whose probability after the row's own is asked; of no matter for `hidden`. */
+  readonly token: number;
+}
+
+/** What is read of a prompt instead of sampling after it. */
+export interface Reading {
+  readonly name: ReadingName;
+  /** In the order of their positions, at least one. */
+  readonly rows: readonly WantedRow[];
+  /** Of the likeliest tokens so many, with `likeliest`. */
+  readonly numTop: number;
+}
+
+/** Of a token: the logarithm of its probability, and its place among all, from 1. */
+export interface RowLogprob extends Logprob {
+  readonly rank: number;
+}
+
+/** What a row says: of a token, or the final norm. */
+export type RowValue = RowLogprob | Float32Array;
+
+/** What rows of a chunk say, in the order in which they were wanted. */
+export interface RowsRead {
+  readonly values: readonly RowValue[];
 }
 
 export interface TokenOptions {
@@ -34,6 +64,8 @@ export interface TokenOptions {
   salt?: string | undefined;
   /** How the first positions are to be computed, as the `written` of a result: a sequence that is restored gives the same bits again. */
   written?: string | undefined;
+  /** Nothing is sampled: this is read of the prompt. */
+  reading?: Reading | undefined;
   signal?: AbortSignal | undefined;
 }
 
@@ -52,8 +84,11 @@ export interface TokenResult {
   decodeTime: number;
 }
 
-/** Where a sequence stands. `waiting`: for a slot and for blocks, as a new one or as one that was put back. */
-export type Phase = 'waiting' | 'prefilling' | 'decoding' | 'done';
+/**
+ * Where a sequence stands. `waiting`: for a slot and for blocks, as a new one or as one that was put back; `reading`: its prompt is computed,
+ * and what is read of it is on its way.
+ */
+export type Phase = 'waiting' | 'prefilling' | 'decoding' | 'reading' | 'done';
 
 /** Tokens that may wait for whoever asked: one that nobody takes holds up its own sequence only. */
 const MAX_UNTAKEN = 16;
@@ -84,6 +119,8 @@ export class Sequence {
   /** Tokens of the answer that are known, or that a submitted pass will sample. */
   numSampled = 0;
   hasDraft = false;
+  /** What was read, in the order in which it was wanted. */
+  readonly values: RowValue[] = [];
   slot: number | undefined;
   table: BlockTable | undefined;
   proposer: Proposer | undefined;
@@ -117,6 +154,11 @@ export class Sequence {
    */
   get known(): number {
     return Math.min(this.computed, this.ids.length);
+  }
+
+  /** Positions that it may take up from others at most: of the rows after them something is wanted, be it only that the last samples. */
+  get mayTakeUp(): number {
+    return this.options.reading?.rows[0]?.position ?? this.ids.length - 1;
   }
 
   /** Tokens of the answer that are known. */

@@ -13,10 +13,10 @@ import { type Inspected, runInspection } from './inspect.ts';
 import { KvPool } from './kv-pool.ts';
 import { blockLimits, checkBias, Runner, type RunnerCounts, type RunnerOptions } from './runner.ts';
 import { Scheduler, type SchedulerCounts } from './scheduler.ts';
-import { Sequence, type TokenOptions, type TokenResult } from './sequence.ts';
+import { type Reading, type RowValue, Sequence, type TokenOptions, type TokenResult } from './sequence.ts';
 
 export type { Inspected } from './inspect.ts';
-export type { Logprob, TokenOptions, TokenResult } from './sequence.ts';
+export type { Logprob, Reading, RowLogprob, RowValue, TokenOptions, TokenResult } from './sequence.ts';
 
 export interface SessionOptions extends RunnerOptions {
   /** Positions that the KV caches of all sequences have together, at most. */
@@ -31,9 +31,19 @@ export interface SessionCounts extends RunnerCounts, SchedulerCounts {
   gpuPeakBytes: number;
 }
 
+export interface ReadResult {
+  readonly values: readonly RowValue[];
+  readonly cachedTokens: number;
+}
+
 export interface Session {
   /** Ids that follow `ids`, as they are known, those that are forced among them; the token that is not accepted comes last. */
   generate(ids: readonly number[], options: TokenOptions): AsyncGenerator<number, TokenResult>;
+  /**
+   * What is read of rows of a prompt, in the order in which they are wanted, and how many of its tokens were in the cache. Its chunks take turns
+   * with all others, and it waits for a slot and blocks as every sequence does.
+   */
+  read(ids: readonly number[], reading: Reading, signal?: AbortSignal): Promise<ReadResult>;
   /** Values of named tensors at every position of `ids`, computed anew with `rows` rows a pass. */
   inspect(ids: readonly number[], names: readonly string[], rows: number): Promise<Map<string, Inspected>>;
   /** The assembled WGSL of every kernel, each under its label. */
@@ -85,15 +95,9 @@ export async function createSession(
   let isDisposed = false;
   void gpu.lost.then((error) => scheduler.fail(error));
 
-  async function* generate(
-    ids: readonly number[],
-    tokenOptions: TokenOptions,
-  ): AsyncGenerator<number, TokenResult> {
-    checkPrompt(ids, vocabSize, capacity);
-    const { signal, logprobs, logitBias = {} } = tokenOptions;
-    checkBias(logitBias, vocabSize);
-    if (logprobs) await runner.readLogprobs();
-    const sequence = new Sequence(numSequences++, ids, tokenOptions);
+  /** Until a sequence ends, of itself or with its signal. */
+  async function* run(sequence: Sequence): AsyncGenerator<number, TokenResult> {
+    const { signal, reading } = sequence.options;
     const abort = (): void => scheduler.abort(sequence);
     if (signal?.aborted) sequence.finish('abort');
     else scheduler.add(sequence);
@@ -101,7 +105,7 @@ export async function createSession(
     try {
       return yield* sequence.tokens(() => scheduler.stir());
     } catch (error) {
-      if (isDisposed && sequence.began !== undefined) {
+      if (isDisposed && sequence.began !== undefined && !reading) {
         return { ...ABORTED, ...sequence.tally, written: '' };
       }
       gpu.throwIfFaulty();
@@ -115,7 +119,21 @@ export async function createSession(
   }
 
   return {
-    generate,
+    async *generate(ids, tokenOptions) {
+      checkPrompt(ids, vocabSize, capacity);
+      const { logprobs, logitBias = {} } = tokenOptions;
+      checkBias(logitBias, vocabSize);
+      if (logprobs) await runner.readLogprobs();
+      return yield* run(new Sequence(numSequences++, ids, tokenOptions));
+    },
+    async read(ids, reading, signal) {
+      checkPrompt(ids, vocabSize, capacity);
+      await runner.prepareReading(reading);
+      const sequence = new Sequence(numSequences++, ids, { ...NO_TOKENS, reading, signal });
+      await run(sequence).next();
+      signal?.throwIfAborted();
+      return { values: sequence.values, cachedTokens: sequence.tally.cachedTokens };
+    },
     async inspect(ids, names, rows) {
       checkPrompt(ids, vocabSize, capacity);
       return await runInspection(gpu, weights, spec, names, ids, rows, { ...options, signal: undefined });
@@ -146,6 +164,22 @@ export async function createSession(
     },
   };
 }
+
+/** What a sequence is told that only reads its prompt. */
+const NO_TOKENS: TokenOptions = {
+  sampling: {
+    temperature: 0,
+    topK: 0,
+    topP: 1,
+    minP: 0,
+    repetitionPenalty: 1,
+    presencePenalty: 0,
+    frequencyPenalty: 0,
+    seed: 0,
+  },
+  maxTokens: 0,
+  accept: () => false,
+};
 
 const ABORTED = { finishReason: 'abort', prefillTime: 0, decodeTime: 0 } as const;
 

@@ -63,7 +63,7 @@ export const layoutOf = ({ windows, rope }: ModelConfig, options: PlanOptions): 
 });
 
 /** One row would be another program. */
-const chunkRows = ({ prefillRows }: PlanOptions): number => Math.max(2, prefillRows);
+export const chunkRows = ({ prefillRows }: PlanOptions): number => Math.max(2, prefillRows);
 
 /** The fewest rows for which there is a program that takes so many. */
 export const rowCountFor = (rows: number): RowCount => ROW_COUNTS.find((n) => n >= rows)!;
@@ -97,12 +97,13 @@ export function recordPlan(spec: ModelSpec, options: PlanOptions, name: ProgramN
 function recordRows(spec: ModelSpec, options: PlanOptions, rows: number, isPrefill: boolean): Plan {
   const graph = createGraph(spec.resolve, layoutOf(spec.config, options));
   // Of one row the last is all, and the sampler's kernels are those of a prompt's last chunk.
-  const into = recordingOf(graph, options, rows, isPrefill || rows === 1 ? 'last' : 'all');
+  const sampled = isPrefill || rows === 1 ? 'last' : 'all';
+  const into = recordingOf(graph, options, rows, sampled);
   const hidden = options.speculate === 'mtp' ? keptHidden(graph, spec, rows) : undefined;
   const logits = spec.family.forward(new Weights(graph), spec.config, { ...into, ...(hidden && { hidden }) });
   graph.scope = 'sample';
   const drafts = options.speculate ? MAX_DRAFTS[options.speculate] : 0;
-  sample(logits, into.logits, isPrefill ? 1 : Math.min(rows, 1 + drafts));
+  sample(logits, sampled, isPrefill ? 1 : Math.min(rows, 1 + drafts));
   return finish(graph, options);
 }
 
@@ -116,7 +117,7 @@ function recordDraft(spec: ModelSpec, options: PlanOptions, rows: number, isPref
   return finish(graph, options);
 }
 
-function finish(
+export function finish(
   graph: Graph,
   options: Pick<PlanOptions, 'fuse' | 'reuse'>,
   keep: readonly Tensor[] = [],
