@@ -19,6 +19,7 @@ import { DeltaStream } from './delta-stream.ts';
 import { createMessageBuilder } from './message.ts';
 import { MessageParser, type ReasoningStart } from './message-parser.ts';
 import { renderPrompt } from './prompt.ts';
+import type { PromptReader } from './read-prompts.ts';
 import { type ReasoningFormat, reasoningFormatOf } from './reasoning-formats.ts';
 import { type ToolFormat, toolFormatOf } from './tool-formats.ts';
 import type {
@@ -53,7 +54,7 @@ export async function loadModel(from: SourceLike, options: LoadOptions = {}): Pr
   }
   const tokenizer = await Tokenizer.load(tokenizerJson, tokenizerConfig);
   const chatTemplate = templateOf({ chatTemplateJinja: template, tokenizerConfig });
-  return createModel(await startModel(opened, options), tokenizer, chatTemplate);
+  return createModel(await startModel(opened, options), tokenizer, chatTemplate, opened.checkpoint.source);
 }
 
 /** A checkpoint without a usable template can still generate; only `chat` throws the error. */
@@ -70,9 +71,11 @@ function createModel(
   started: StartedModel,
   tokenizer: Tokenizer,
   template: ChatTemplate | ChatTemplateError,
+  source: PromptReader['source'],
 ): Model {
-  const { session, info, lost, dispose } = started;
+  const { session, info, lost, dispose, hiddenSize } = started;
   const text = new TextModel(started, tokenizer, template);
+  const reader = { session, tokenizer, source, hiddenSize, contextLength: info.contextLength };
   return {
     info: {
       ...info,
@@ -87,6 +90,9 @@ function createModel(
       const { scoreTokens } = await import('./score.ts');
       return scoreTokens(session, Array.from(ids), options);
     },
+    embed: async (input, options = {}) => (await import('./embed.ts')).embed(reader, input, options),
+    rerank: async (query, documents, options = {}) =>
+      (await import('./rerank.ts')).rerank(reader, query, documents, options),
     inspect: (ids, names, { rows = 64 } = {}) => session.inspect(Array.from(ids), names, rows),
     dispose,
   };

@@ -161,6 +161,42 @@ export interface ScoredToken {
   topLogprobs?: readonly IdLogprob[];
 }
 
+/** Texts, or token ids as they are: one or several. */
+export type EmbedInput = string | ArrayLike<number> | readonly string[] | readonly ArrayLike<number>[];
+
+/** What reading prompts took. */
+export type ReadUsage = Pick<Usage, 'promptTokens' | 'cachedTokens'>;
+
+interface ReadOptions {
+  /** Numbers of any model, also of one that was not made for this: they mean little then. Default: false. */
+  anyModel?: boolean;
+  signal?: AbortSignal;
+}
+
+export interface EmbedOptions extends ReadOptions {
+  /** What the texts are searched for, in a sentence: for queries. Documents have none. */
+  instruction?: string;
+  /** The first so many values of each vector, at most the model's hidden size. Default: all. */
+  dimensions?: number;
+}
+
+export interface EmbedResult {
+  /** One for each text, in their order; of length 1, so that a dot product is the cosine. */
+  embeddings: Float32Array[];
+  usage: ReadUsage;
+}
+
+export interface RerankOptions extends ReadOptions {
+  /** What makes a document a good one, in a sentence. Default: that of a web search. */
+  instruction?: string;
+}
+
+export interface RerankResult {
+  /** All documents by their place in the list, the best first; the score is the probability of "yes" against "no", 0 to 1. */
+  results: { index: number; score: number }[];
+  usage: ReadUsage;
+}
+
 /** What the checkpoint's chat template can do. */
 export interface ChatInfo {
   /** The template reads `enable_thinking`: only then does a page need a switch for thinking. */
@@ -186,6 +222,19 @@ export interface Model {
    * @throws InvalidInputError, ContextLengthError, NumericalError where logits are no numbers, the signal's reason when it is aborted
    */
   score(ids: ArrayLike<number>, options?: ScoreOptions): Promise<ScoredToken[]>;
+  /**
+   * Vectors of texts, of a model made for that (Qwen3-Embedding): the final norm at the last token, which the tokenizer puts behind each
+   * text, cut to `dimensions` and made 1 long. Token ids are taken as they are. Some texts run at a time, whose chunks take turns with
+   * those of all other prompts; others wait until they have a turn, and so does no answer.
+   * @throws InvalidInputError, also for another model without `anyModel`; ContextLengthError; NumericalError where a vector is no numbers;
+   * UnsupportedConfigError where the checkpoint makes vectors in another way; the signal's reason when it is aborted
+   */
+  embed(input: EmbedInput, options?: EmbedOptions): Promise<EmbedResult>;
+  /**
+   * How well documents answer a query, of a model made for that (Qwen3-Reranker). They run like the texts of `embed`, and what all prompts
+   * have in common is computed once. It throws the same.
+   */
+  rerank(query: string, documents: readonly string[], options?: RerankOptions): Promise<RerankResult>;
   /**
    * Values of named tensors at every position of `ids`, for inspection: `model.embed_tokens`, `model.layers.0`,
    * `model.layers.3.self_attn.o_proj`, `model.norm`, `lm_head` ... Everything is computed again, `rows` positions a step.

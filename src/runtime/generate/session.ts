@@ -128,6 +128,11 @@ export async function createSession(
     },
     async read(ids, reading, signal) {
       checkPrompt(ids, vocabSize, capacity);
+      checkIds(
+        reading.rows.map(({ token }) => token),
+        vocabSize,
+        'A row is asked about',
+      );
       await runner.prepareReading(reading);
       const sequence = new Sequence(numSequences++, ids, { ...NO_TOKENS, reading, signal });
       await run(sequence).next();
@@ -185,12 +190,16 @@ const ABORTED = { finishReason: 'abort', prefillTime: 0, decodeTime: 0 } as cons
 
 function checkPrompt(ids: readonly number[], vocabSize: number, capacity: number): void {
   if (ids.length === 0) throw new InvalidInputError('The prompt has no tokens; give at least one.');
-  const odd = ids.find((id) => !Number.isInteger(id) || id < 0 || id >= vocabSize);
-  if (odd !== undefined)
-    throw new InvalidInputError(`The prompt has the id ${odd}, wanted integers from 0 to ${vocabSize - 1}.`);
+  checkIds(ids, vocabSize, 'The prompt has');
   if (ids.length > capacity) {
     throw new ContextLengthError(
       `The prompt has ${ids.length} tokens, the context holds ${capacity}. Shorten it, or load the model with a larger contextLength.`,
     );
   }
+}
+
+function checkIds(ids: readonly number[], vocabSize: number, where: string): void {
+  const odd = ids.find((id) => !Number.isInteger(id) || id < 0 || id >= vocabSize);
+  if (odd !== undefined)
+    throw new InvalidInputError(`${where} the id ${odd}, wanted integers from 0 to ${vocabSize - 1}.`);
 }

@@ -65,6 +65,8 @@ export interface StartedModel {
   readonly stopTokens: readonly number[];
   /** Logits of a row. */
   readonly vocabSize: number;
+  /** Values of a row behind the last layer. */
+  readonly hiddenSize: number;
   readonly lost: Promise<Error>;
   dispose(): void;
 }
@@ -225,6 +227,7 @@ export async function startModel(opened: OpenedModel, options: LoadOptions = {})
     return {
       session,
       vocabSize: spec.config.vocabSize,
+      hiddenSize: spec.config.hiddenSize,
       stopTokens: opened.stopTokens,
       info: describe(gpu, opened, variant, weights, examined, session),
       lost: gpu.lost,
