@@ -163,7 +163,9 @@ export default defineConfig({
       },
       {
         extends: true,
-        optimizeDeps: { include: ['fast-check', 'openai', 'ai', '@ai-sdk/openai-compatible'] },
+        optimizeDeps: {
+          include: ['fast-check', 'openai', 'ai', '@ai-sdk/openai-compatible', '@langchain/openai'],
+        },
         test: {
           name: 'chrome',
           include: ['test/**/*.{gpu,chrome}.test.ts'],
@@ -171,8 +173,8 @@ export default defineConfig({
           // loading, stopping, speculation and broken checkpoints is the page tests' affair.
           exclude: [
             'test/chat/chat.gpu.test.ts',
-            'test/openai/{engine,structured}.gpu.test.ts',
-            'test/runtime/{debug,experts,fit,load,schedules,sequences,speculate}.gpu.test.ts',
+            'test/openai/{engine,reading,structured}.gpu.test.ts',
+            'test/runtime/{debug,embed,experts,fit,load,schedules,score,sequences,speculate}.gpu.test.ts',
             'test/serve/{command,company}.gpu.test.ts', // a process or a server of Node
             'test/store/load.gpu.test.ts', // in a folder of Node
             ...(everyCase ? [] : longInPages),

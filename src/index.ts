@@ -31,6 +31,7 @@ export * from './errors.ts';
 export { type CreateEngineOptions, createEngine } from './openai/create-engine.ts';
 export {
   type ChatCompletions,
+  type Embeddings,
   type Engine,
   type EngineOptions,
   engineOf,

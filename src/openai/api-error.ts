@@ -6,10 +6,11 @@ import {
   DeviceLostError,
   InvalidInputError,
   ModelStateError,
+  UnsupportedConfigError,
 } from '../errors.ts';
 
 /** For error messages of the model that name the field of the request themselves. */
-const NAMED = /^(?:messages|tools)(?:\[\d+\])?(?:\.\w+|\[\d+\])*/;
+const NAMED = /^(?:messages|tools|dimensions)(?:\[\d+\])?(?:\.\w+|\[\d+\])*/;
 
 /** What an answer that has ended too early throws: the signal's reason, if the signal ended it. */
 export function stopped(signal: AbortSignal | undefined): unknown {
@@ -33,6 +34,7 @@ export function apiErrorOf(
     return new ApiError(400, message, { param: params.text, code: 'context_length_exceeded' });
   }
   if (error instanceof ChatTemplateError) return new ApiError(400, message, { param: 'messages' });
+  if (error instanceof UnsupportedConfigError) return new ApiError(400, message, { param: 'model' });
   if (error instanceof InvalidInputError) {
     const param = NAMED.exec(message)?.[0] ?? params.held;
     return new ApiError(400, message, { param, code: 'invalid_value' });

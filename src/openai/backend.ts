@@ -8,7 +8,11 @@ import type {
   ChatCompletionRequest,
   CompletionChunk,
   CompletionRequest,
+  EmbeddingRequest,
+  EmbeddingResponse,
   ModelEntry,
+  RerankRequest,
+  RerankResponse,
 } from './types.ts';
 
 /**
@@ -24,6 +28,12 @@ export interface Backend {
   chat(body: ChatCompletionRequest, signal: AbortSignal | undefined): AsyncIterable<ChatCompletionChunk>;
   /** The same for plain text. */
   complete(body: CompletionRequest, signal: AbortSignal | undefined): AsyncIterable<CompletionChunk>;
+  /** Vectors of texts, as lists of numbers or as the texts that `encoding_format` asks for. */
+  embed(
+    body: EmbeddingRequest,
+    signal: AbortSignal | undefined,
+  ): Promise<EmbeddingResponse<number[] | string>>;
+  rerank(body: RerankRequest, signal: AbortSignal | undefined): Promise<RerankResponse>;
   models(signal?: AbortSignal): Promise<ModelEntry[]>;
   /** Settles when the device is lost; no request is answered after that. */
   readonly lost: Promise<Error>;

@@ -42,8 +42,11 @@ export interface ChatPlan extends Plan {
 
 export interface CompletionPlan extends Plan {
   prompts: (string | readonly number[])[];
+  /** `maxTokens` 0: nothing is generated. */
   options: GenerateOptions;
   isEchoed: boolean;
+  /** Of every token of the prompts so many of the likeliest are told. */
+  promptLogprobs: number | undefined;
 }
 
 /** What is asked of a model that is given. */
@@ -109,7 +112,7 @@ export function checkCompletion(request: unknown, model: KnownModel): Completion
       'unsupported_parameter',
     );
   }
-  const prompts = readPrompts(body.prompt, model);
+  const prompts = readPrompts(body.prompt, model, 'prompt');
   if (prompts.length * answers.n > MAX_ANSWERS) {
     refuse(
       'prompt',
@@ -120,8 +123,9 @@ export function checkCompletion(request: unknown, model: KnownModel): Completion
     ...answers,
     prompts,
     isEchoed: booleanField(body, 'echo') ?? false,
+    promptLogprobs: numberField(body, 'prompt_logprobs', { min: 0, max: MAX_LOGPROBS, isInteger: true }),
     options: {
-      ...samplingOf(body, model, 'max_tokens'),
+      ...samplingOf(body, model, 'max_tokens', 0),
       logprobs: numberField(body, 'logprobs', { min: 0, max: MAX_LOGPROBS, isInteger: true }),
     },
   };
@@ -142,7 +146,7 @@ export function checkModel(name: string, id: string): void {
   });
 }
 
-function readBody(request: unknown, model: KnownModel): Json {
+export function readBody(request: unknown, model: KnownModel): Json {
   if (!isRecord(request)) refuse(null, `The body is ${shown(request)}, wanted an object.`);
   checkPlain(request);
   const { extra_body: _, ...own } = request;
@@ -157,7 +161,7 @@ function readBody(request: unknown, model: KnownModel): Json {
   return body;
 }
 
-function refuseFields(body: Json, advice: Readonly<Record<string, string>>): void {
+export function refuseFields(body: Json, advice: Readonly<Record<string, string>>): void {
   for (const [name, text] of Object.entries(advice)) {
     if (body[name] !== undefined && body[name] !== null) {
       refuse(name, `${name} is not supported. ${text}`, 'unsupported_parameter');
@@ -174,10 +178,16 @@ function answersOf(body: Json): Plan {
 }
 
 /** The engine checks the ranges. */
-function samplingOf(body: Json, { vocabSize }: KnownModel, lengthField: string): GenerateOptions {
+function samplingOf(
+  body: Json,
+  { vocabSize }: KnownModel,
+  lengthField: string,
+  leastLength = 1,
+): GenerateOptions {
   const number = (field: string, min: number, max: number, isInteger = false): number | undefined =>
     numberField(body, field, { min, max, isInteger });
-  const length = (field: string): number | undefined => number(field, 1, Number.MAX_SAFE_INTEGER, true);
+  const length = (field: string): number | undefined =>
+    number(field, leastLength, Number.MAX_SAFE_INTEGER, true);
   const topK = number('top_k', -1, 2 ** 31, true);
   const most = length('max_tokens');
   return {
@@ -264,7 +274,12 @@ function thinkingOf(body: Json): Pick<ChatOptions, 'enableThinking' | 'thinkingB
   };
 }
 
-function readPrompts(prompt: unknown, { vocabSize }: KnownModel): CompletionPlan['prompts'] {
+/** One text or list of token ids, or several. @param field where they stand */
+export function readPrompts(
+  prompt: unknown,
+  { vocabSize }: KnownModel,
+  field: string,
+): CompletionPlan['prompts'] {
   const isIds = (value: unknown): value is readonly number[] =>
     Array.isArray(value) && value.length > 0 && value.every((id) => isTokenId(id, vocabSize));
   const isPrompt = (value: unknown): value is string | readonly number[] =>
@@ -272,7 +287,7 @@ function readPrompts(prompt: unknown, { vocabSize }: KnownModel): CompletionPlan
   if (isPrompt(prompt)) return [prompt];
   if (Array.isArray(prompt) && prompt.length > 0 && prompt.every(isPrompt)) return prompt;
   return wrong(
-    'prompt',
+    field,
     prompt,
     `a text, a list of token ids from 0 to ${vocabSize - 1}, or a list of one of them; none of them empty`,
   );

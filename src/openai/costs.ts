@@ -8,6 +8,24 @@ export interface Costs {
   total(): { usage: CompletionUsage; timings: CompletionTimings };
 }
 
+/** Of an answer for which nothing was generated. */
+export const NO_COST: { usage: Usage; timings: Timings } = {
+  usage: {
+    promptTokens: 0,
+    cachedTokens: 0,
+    completionTokens: 0,
+    reasoningTokens: 0,
+    draftTokens: 0,
+    acceptedTokens: 0,
+  },
+  timings: {
+    timeToFirstToken: 0,
+    prefillTokensPerSecond: 0,
+    decodeTokensPerSecond: 0,
+    tokensPerStep: 1,
+  },
+};
+
 export function createCosts(): Costs {
   const sum = { prompt: 0, cached: 0, completion: 0, reasoning: 0, drafted: 0, accepted: 0 };
   const decoding = { tokens: 0, seconds: 0, steps: 0 };

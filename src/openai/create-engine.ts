@@ -78,6 +78,8 @@ function standingIn(server: Backend, modelId: string, model: string | undefined)
     ...server,
     chat: (body, signal) => server.chat(renamed(body), signal),
     complete: (body, signal) => server.complete(renamed(body), signal),
+    embed: (body, signal) => server.embed(renamed(body), signal),
+    rerank: (body, signal) => server.rerank(renamed(body), signal),
   };
 }
 

@@ -16,8 +16,12 @@ import type {
   Completion,
   CompletionChunk,
   CompletionRequest,
+  EmbeddingRequest,
+  EmbeddingResponse,
   ModelEntry,
   NotStreaming,
+  RerankRequest,
+  RerankResponse,
   Streaming,
 } from './types.ts';
 
@@ -56,15 +60,34 @@ export interface ModelList extends AsyncIterable<ModelEntry> {
   data: ModelEntry[];
 }
 
+export interface Embeddings {
+  create(
+    body: EmbeddingRequest & { encoding_format?: 'float' | null },
+    options?: RequestOptions,
+  ): Promise<EmbeddingResponse>;
+  create(
+    body: EmbeddingRequest & { encoding_format: 'base64' },
+    options?: RequestOptions,
+  ): Promise<EmbeddingResponse<string>>;
+  create(
+    body: EmbeddingRequest,
+    options?: RequestOptions,
+  ): Promise<EmbeddingResponse | EmbeddingResponse<string>>;
+}
+
 export interface Engine {
   readonly chat: { readonly completions: ChatCompletions };
   readonly completions: TextCompletions;
+  /** Vectors of texts, of a model made for that. */
+  readonly embeddings: Embeddings;
+  /** How well documents answer a query, of a model made for that. */
+  rerank(body: RerankRequest, options?: RequestOptions): Promise<RerankResponse>;
   readonly models: {
     list(options?: RequestOptions): Promise<ModelList>;
     retrieve(id: string, options?: RequestOptions): Promise<ModelEntry>;
   };
   /**
-   * The same over HTTP, for clients that take a `fetch`: POST chat/completions and completions, GET models and models/ID, below any
+   * The same over HTTP, for clients that take a `fetch`: POST chat/completions, completions, embeddings and rerank, GET models and models/ID, below any
    * path. It rejects only with the signal's reason; every other failure is a response with the body of an OpenAI error.
    */
   readonly fetch: typeof fetch;
@@ -103,6 +126,10 @@ export function engineOver(backend: Backend, options: HandlerOptions = {}): Engi
   return {
     chat: { completions: { create: creator(backend.chat, foldChat) as ChatCompletions['create'] } },
     completions: { create: creator(backend.complete, foldText) as TextCompletions['create'] },
+    embeddings: {
+      create: ((body, { signal } = {}) => backend.embed(body, signal ?? undefined)) as Embeddings['create'],
+    },
+    rerank: (body, { signal } = {}) => backend.rerank(body, signal ?? undefined),
     models: {
       list,
       async retrieve(id, options) {

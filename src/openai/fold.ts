@@ -85,10 +85,11 @@ export async function foldText(chunks: AsyncIterable<CompletionChunk>): Promise<
   let last: CompletionChunk | undefined;
   for await (const chunk of chunks) {
     last = chunk;
-    for (const { index, text, finish_reason, logprobs } of chunk.choices) {
+    for (const { index, text, finish_reason, logprobs, prompt_logprobs } of chunk.choices) {
       choices[index] ??= { index, text: '', finish_reason: null, logprobs: null };
       const choice = choices[index];
       choice.text += text;
+      if (prompt_logprobs) choice.prompt_logprobs = prompt_logprobs;
       choice.finish_reason = finish_reason ?? choice.finish_reason;
       if (!logprobs) continue;
       choice.logprobs ??= { tokens: [], token_logprobs: [], top_logprobs: [], text_offset: [] };

@@ -18,7 +18,7 @@ export interface HandlerOptions {
 const MAX_BODY_BYTES = 8 * 2 ** 20;
 /** The base of a URL that is only a path. */
 const BASE = 'http://localhost';
-const PATH = /\/(chat\/completions|completions|models)(?:\/(.+?))?\/?$/;
+const PATH = /\/(chat\/completions|completions|embeddings|rerank|models)(?:\/(.+?))?\/?$/;
 
 /** Rejects with the reason of the request's signal; everything else is a response. */
 export function createHandler(
@@ -32,7 +32,7 @@ export function createHandler(
     if (name === undefined || (name !== 'models' && rest !== undefined)) {
       throw new ApiError(
         404,
-        `There is nothing at ${request.method} ${pathname}. Wanted a path that ends with chat/completions, completions or models.`,
+        `There is nothing at ${request.method} ${pathname}. Wanted a path that ends with chat/completions, completions, embeddings, rerank or models.`,
         { code: 'unknown_url' },
       );
     }
@@ -45,6 +45,8 @@ export function createHandler(
     if (name === 'models') return Response.json(await models(rest, signal));
     const body = await readJson(request, maxBodyBytes);
     // The backend checks it.
+    if (name === 'embeddings') return Response.json(await backend.embed(body as never, signal));
+    if (name === 'rerank') return Response.json(await backend.rerank(body as never, signal));
     return name === 'completions'
       ? respond((own) => backend.complete(body as never, own), foldText, body, signal)
       : respond((own) => backend.chat(body as never, own), foldChat, body, signal);

@@ -1,11 +1,19 @@
 /**
  * @file Answers requests with a model of this thread: each answer of a request is one generation, given as chunks. Knows no HTTP.
  */
-import type { ChatDelta, GeneratedToken, GenerateResult, Model, TextLogprob } from '../chat/types.ts';
+import type {
+  ChatDelta,
+  GeneratedToken,
+  GenerateResult,
+  Model,
+  ScoredToken,
+  TextLogprob,
+} from '../chat/types.ts';
 import { apiErrorOf, stopped } from './api-error.ts';
 import type { Backend } from './backend.ts';
 import { type ChatPlan, type CompletionPlan, checkChat, checkCompletion } from './check.ts';
-import { type Costs, createCosts } from './costs.ts';
+import { type Costs, createCosts, NO_COST } from './costs.ts';
+import { echoLogprobs, promptLogprobs } from './prompt-scores.ts';
 import type {
   ChatCompletionChunk,
   ChoiceLogprobs,
@@ -50,8 +58,12 @@ export function localBackend(model: Model, id: string): Backend {
     const head = { ...stamp('cmpl'), object: 'text_completion' as const };
     const costs = createCosts();
     try {
+      let prompt: Prompt | undefined;
       for (let index = 0; index < plan.prompts.length * plan.n; index++) {
-        for await (const choice of textChoice(model, plan, index, signal, costs)) {
+        if (!prompt || index % plan.n === 0) {
+          prompt = await readPrompt(model, plan, index / plan.n, signal);
+        }
+        for await (const choice of textChoice(model, plan, prompt, index, signal, costs)) {
           yield { ...head, choices: [choice] };
         }
       }
@@ -66,6 +78,9 @@ export function localBackend(model: Model, id: string): Backend {
     info: model.info,
     chat,
     complete,
+    embed: async (body, signal) =>
+      (await import('./local-reading.ts')).embeddings(model, known, body, signal),
+    rerank: async (body, signal) => (await import('./local-reading.ts')).rerank(model, known, body, signal),
     models: async () => [
       { id, object: 'model', created, owned_by: 'shaderloom', max_model_len: model.info.contextLength },
     ],
@@ -128,33 +143,82 @@ function topLogprob({ text, bytes, logprob }: TextLogprob): CompletionTopLogprob
   return { token: text, bytes: [...bytes], logprob };
 }
 
+/** What a prompt is: its ids, what is echoed of it, and what the model thought of its tokens where somebody asks. */
+interface Prompt {
+  ids: ArrayLike<number>;
+  echo: string;
+  scored: readonly ScoredToken[] | undefined;
+}
+
+async function readPrompt(
+  model: Model,
+  { prompts, options, isEchoed, promptLogprobs }: CompletionPlan,
+  index: number,
+  signal: AbortSignal | undefined,
+): Promise<Prompt> {
+  const { tokenizer } = model;
+  const prompt = prompts[index]!;
+  const ids = typeof prompt === 'string' ? tokenizer.encode(prompt) : prompt;
+  const echo = isEchoed ? (typeof prompt === 'string' ? prompt : tokenizer.decode(ids)) : '';
+  const counts = [isEchoed ? options.logprobs : undefined, promptLogprobs].filter((n) => n !== undefined);
+  // Where nothing is generated, this is what finds out whether the prompt can be read at all.
+  const isScored = counts.length > 0 || options.maxTokens === 0;
+  const asked = { logprobs: Math.max(0, ...counts), ...(signal && { signal }) };
+  return { ids, echo, scored: isScored ? await model.score(ids, asked) : undefined };
+}
+
+/** The piece of an answer that comes before its first token. */
+function echoed(
+  model: Model,
+  { options, isEchoed, promptLogprobs: count }: CompletionPlan,
+  { echo, scored }: Prompt,
+): Pick<CompletionChunk['choices'][number], 'text' | 'logprobs' | 'prompt_logprobs'> {
+  const isTold = scored && isEchoed && options.logprobs !== undefined;
+  return {
+    text: echo,
+    logprobs: isTold ? echoLogprobs(model, scored, options.logprobs!, echo) : null,
+    ...(scored && count !== undefined && { prompt_logprobs: promptLogprobs(model, scored, count) }),
+  };
+}
+
 /** One answer; each prompt has `n` of them. */
 async function* textChoice(
   model: Model,
-  { prompts, options, isEchoed, n, seed }: CompletionPlan,
+  plan: CompletionPlan,
+  prompt: Prompt,
   index: number,
   signal: AbortSignal | undefined,
   costs: Costs,
 ): AsyncGenerator<CompletionChunk['choices'][number]> {
+  const { options, isEchoed, n, seed } = plan;
+  const { ids, echo, scored } = prompt;
   const { tokenizer } = model;
-  const prompt = prompts[Math.floor(index / n)]!;
-  const ids = typeof prompt === 'string' ? tokenizer.encode(prompt) : prompt;
+  const isNewPrompt = index % n === 0;
+  if (scored) {
+    const isWhole = options.maxTokens === 0;
+    yield { index, ...echoed(model, plan, prompt), finish_reason: isWhole ? 'length' : null };
+    if (isWhole) {
+      costs.add({ ...NO_COST, usage: { ...NO_COST.usage, promptTokens: ids.length } }, isNewPrompt);
+      return;
+    }
+  }
   const tokens = model.generate(ids, {
     ...options,
     seed: seed === undefined ? seed : seed + (index % n),
     signal,
   });
-  const place = { offset: 0 };
-  let echo = isEchoed ? (typeof prompt === 'string' ? prompt : tokenizer.decode(ids)) : '';
+  const place = { offset: scored ? echo.length : 0 };
+  let before = scored ? '' : echo;
   let given = 0;
   const piece = (text: string, token?: GeneratedToken, finish_reason: 'stop' | 'length' | null = null) => {
-    const whole = echo + text;
-    place.offset += echo.length;
-    echo = '';
+    const whole = before + text;
+    place.offset += before.length;
+    before = '';
     given += text.length;
-    // Control tokens have no text in the answer.
-    const isTold = token && options.logprobs !== undefined && !tokenizer.specialIds.has(token.id);
-    const logprobs = isTold ? tokenLogprobs(model, token, place) : null;
+    // Control tokens have no text in the answer. Where tokens of the prompt are told, all are: whoever counts them must find each.
+    const isControl = token && tokenizer.specialIds.has(token.id);
+    const isTold = token && options.logprobs !== undefined && (!isControl || (scored && isEchoed));
+    const logprobs = isTold ? tokenLogprobs(model, token, place, isControl) : null;
     return { index, text: whole, finish_reason, logprobs };
   };
   let result: GenerateResult;
@@ -166,9 +230,10 @@ async function* textChoice(
     // A caller that stops listening does not want the rest.
     await tokens.return(undefined as never);
   }
-  const { finishReason } = result;
+  const { finishReason, usage, timings } = result;
   if (finishReason === 'abort') throw stopped(signal);
-  costs.add(result, index % n === 0);
+  // What this request has put into the cache itself was not there before.
+  costs.add({ usage: scored ? { ...usage, cachedTokens: 0 } : usage, timings }, isNewPrompt);
   yield piece(result.text.slice(given), undefined, finishReason);
 }
 
@@ -177,11 +242,12 @@ function tokenLogprobs(
   { tokenizer }: Model,
   { id, logprob, topLogprobs = [] }: GeneratedToken,
   place: { offset: number },
+  isControl = false,
 ): CompletionLogprobs {
   const text = tokenizer.decode([id]);
   const top = topLogprobs.map((chance) => [tokenizer.decode([chance.id]), chance.logprob] as const);
   const text_offset = [place.offset];
-  place.offset += text.length;
+  if (!isControl) place.offset += text.length;
   return {
     tokens: [text],
     token_logprobs: logprob === undefined ? [] : [logprob],

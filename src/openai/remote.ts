@@ -5,7 +5,7 @@
 import { ApiError, InvalidInputError } from '../errors.ts';
 import type { Backend } from './backend.ts';
 import { type ChunkReader, isObject, readChatChunks, readCompletionChunks } from './server-chunks.ts';
-import { chatBody, completionBody } from './server-request.ts';
+import { chatBody, completionBody, plainBody } from './server-request.ts';
 import { serverEvents } from './sse.ts';
 import type { ModelEntry } from './types.ts';
 
@@ -38,6 +38,8 @@ export function remoteBackend(options: RemoteOptions): Backend {
     chat: (body, signal) => server.answer('chat/completions', chatBody, body, readChatChunks(), signal),
     complete: (body, signal) =>
       server.answer('completions', completionBody, body, readCompletionChunks(), signal),
+    embed: (body, signal) => server.whole('embeddings', body, 'data', signal),
+    rerank: (body, signal) => server.whole('rerank', body, 'results', signal),
     models: (signal) => server.models(signal),
     lost: new Promise(() => {}),
     dispose: async () => server.dispose(),
@@ -89,6 +91,27 @@ class Server {
       throw error instanceof ApiError ? error : unreachable(this.#base, error);
     }
     yield chunks.end();
+  }
+
+  /** An answer that does not come in chunks. @param list the field that it must have */
+  async whole<Answer>(
+    path: string,
+    body: { model?: string },
+    list: keyof Answer & string,
+    given: AbortSignal | undefined,
+  ): Promise<Answer> {
+    const signal = this.#withDisposal(given);
+    signal.throwIfAborted();
+    if (!isObject(body)) throw new ApiError(400, 'The body of the request is not an object.');
+    const response = await this.#send(path, plainBody(body, await this.#modelOf(body, signal)), signal);
+    const text = await response.text().catch((error: unknown) => {
+      signal.throwIfAborted();
+      throw unreachable(this.#base, error);
+    });
+    const json = parsed(text);
+    if (json.error || json.object === 'error') throw failure(json);
+    if (Array.isArray(json[list])) return json as Answer;
+    throw new ApiError(502, `The server's answer has no list ${list}. Is that an API with ${path}?`);
   }
 
   async models(signal?: AbortSignal): Promise<ModelEntry[]> {

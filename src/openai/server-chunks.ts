@@ -56,6 +56,7 @@ export function readCompletionChunks(): ChunkReader<CompletionChunk> {
     text: typeof choice.text === 'string' ? choice.text : '',
     finish_reason: finishReason(choice.finish_reason, ['stop', 'length']),
     logprobs: isObject(choice.logprobs) ? (choice.logprobs as never) : null,
+    ...(Array.isArray(choice.prompt_logprobs) && { prompt_logprobs: choice.prompt_logprobs as never }),
   }));
 }
 

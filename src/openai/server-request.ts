@@ -9,7 +9,15 @@ type Fields = Record<string, unknown>;
 /** @param model for a body that names none */
 export function completionBody(body: CompletionRequest, model: string): Fields {
   const fields = given(body);
-  return { model, ...fields, ...format(fields), ...penalty(fields), ...streaming };
+  // vLLM tells of prompts only in whole answers.
+  const how = fields.prompt_logprobs === undefined ? streaming : { stream: false, stream_options: undefined };
+  return { model, ...fields, ...format(fields), ...penalty(fields), ...how };
+}
+
+/** Of embeddings and reranking: without what only models here understand. @param model for a body that names none */
+export function plainBody(body: object, model: string): Fields {
+  const { any_model: _, ...fields } = given(body);
+  return { model, ...fields };
 }
 
 /** @param model for a body that names none */
@@ -36,7 +44,7 @@ export function chatBody(body: ChatCompletionRequest, model: string): Fields {
 const streaming = { stream: true, stream_options: { include_usage: true } };
 
 /** The fields of a body, with those of `extra_body`; null counts as absent. */
-function given({ extra_body, ...body }: CompletionRequest | ChatCompletionRequest): Fields {
+function given({ extra_body, ...body }: { extra_body?: Readonly<Fields> | null }): Fields {
   const said = Object.entries({ ...body, ...extra_body });
   return Object.fromEntries(said.filter(([, value]) => value !== null && value !== undefined));
 }

@@ -131,8 +131,45 @@ export interface CompletionRequest extends SamplingRequest {
   prompt: string | readonly string[] | readonly number[] | readonly (readonly number[])[] | null;
   /** 0 to 20: how many tokens are given with their log-probabilities at each place. */
   logprobs?: number | null;
-  /** The prompt comes before the answer. */
+  /** The prompt comes before the answer; with `logprobs` also what the model thought of its tokens. `max_tokens: 0`: only the prompt. */
   echo?: boolean | null;
+  /** 0 to 20: how many tokens are given with their log-probabilities at each place of the prompt, as vLLM has it. */
+  prompt_logprobs?: number | null;
+}
+
+export interface EmbeddingRequest {
+  /** Default: the engine's model. */
+  model?: string;
+  /** Text or token ids, one or several, at most 2,048. Ids are taken as they are. */
+  input: string | readonly string[] | readonly number[] | readonly (readonly number[])[];
+  /** The first so many values of each vector, which is then made 1 long again. */
+  dimensions?: number | null;
+  /** `base64`: float32, the low byte first. Default: `float`. */
+  encoding_format?: 'float' | 'base64' | null;
+  user?: string;
+  /** Vectors also of a model that was not made for that; this library's own. */
+  any_model?: boolean | null;
+  /** Merged into the request, as SDKs do before they send it. */
+  extra_body?: Readonly<Record<string, unknown>> | null;
+}
+
+/** Which documents answer a query, in the shape of Jina's and Cohere's APIs, as vLLM has it. */
+export interface RerankRequest {
+  /** Default: the engine's model. */
+  model?: string;
+  query: string;
+  /** At most 2,048. */
+  documents: readonly (string | { readonly text: string })[];
+  /** What makes a document a good one, in a sentence. Default: that of a web search. */
+  instruction?: string | null;
+  /** Only the best so many. Default: all. */
+  top_n?: number | null;
+  /** The results have the texts. Default: false. */
+  return_documents?: boolean | null;
+  /** Scores also of a model that was not made for that; this library's own. */
+  any_model?: boolean | null;
+  /** Merged into the request, as SDKs do before they send it. */
+  extra_body?: Readonly<Record<string, unknown>> | null;
 }
 
 /** What `create` gives back is a stream. */
@@ -275,11 +312,20 @@ export interface CompletionLogprobs {
   text_offset: number[];
 }
 
+/** Of each token of a prompt what is told by token ids: of its own, and of the likeliest. Null for the first. */
+export type PromptLogprobs = (Record<
+  string,
+  { logprob: number; rank: number; decoded_token: string }
+> | null)[];
+
 export interface CompletionChoice {
   index: number;
   text: string;
   finish_reason: 'stop' | 'length';
+  /** Of an echoed prompt the first token has null in `token_logprobs` and `top_logprobs`. */
   logprobs: CompletionLogprobs | null;
+  /** Where `prompt_logprobs` asked for it. */
+  prompt_logprobs?: PromptLogprobs;
 }
 
 export interface Completion {
@@ -298,6 +344,28 @@ export interface CompletionChunk extends Omit<Completion, 'choices' | 'usage' | 
   choices: (Omit<CompletionChoice, 'finish_reason'> & { finish_reason: 'stop' | 'length' | null })[];
   usage?: CompletionUsage | null;
   timings?: CompletionTimings;
+}
+
+/** Of a request, which has no answer that takes tokens. */
+export interface PromptUsage {
+  prompt_tokens: number;
+  total_tokens: number;
+}
+
+/** `Vector`: a text with `encoding_format: 'base64'`. */
+export interface EmbeddingResponse<Vector = number[]> {
+  object: 'list';
+  data: { object: 'embedding'; index: number; embedding: Vector }[];
+  model: string;
+  usage: PromptUsage;
+}
+
+export interface RerankResponse {
+  id: string;
+  model: string;
+  /** The best first; `index` is the place among the documents of the request. */
+  results: { index: number; relevance_score: number; document?: { text: string } }[];
+  usage: PromptUsage;
 }
 
 export interface ModelEntry {

@@ -8,6 +8,8 @@ export interface Calls {
    * until that has stopped, so that the next call finds the model free.
    */
   open<Chunk>(method: Method, body: unknown, signal: AbortSignal | undefined): AsyncGenerator<Chunk, void>;
+  /** A new call that has one chunk. */
+  one<Chunk>(method: Method, body: unknown, signal: AbortSignal | undefined): Promise<Chunk>;
   take(id: number, chunk: unknown): void;
   /** @param error what the call failed with, if it failed */
   end(id: number, error: Error | undefined): void;
@@ -53,7 +55,7 @@ export function createCalls(send: (message: ToWorker) => void): Calls {
       call.wake = resolve;
     });
 
-  return {
+  const calling: Calls = {
     async *open<Chunk>(method: Method, body: unknown, signal: AbortSignal | undefined) {
       signal?.throwIfAborted();
       if (closed) throw closed;
@@ -79,6 +81,11 @@ export function createCalls(send: (message: ToWorker) => void): Calls {
       if (call.error) throw call.error;
     },
 
+    async one<Chunk>(method: Method, body: unknown, signal: AbortSignal | undefined) {
+      for await (const chunk of calling.open<Chunk>(method, body, signal)) return chunk;
+      throw new ApiError(500, `The worker gave no answer to ${method}.`);
+    },
+
     take(id, chunk) {
       const call = calls.get(id);
       call?.chunks.push(chunk);
@@ -92,4 +99,5 @@ export function createCalls(send: (message: ToWorker) => void): Calls {
       for (const id of [...calls.keys()]) end(id, error);
     },
   };
+  return calling;
 }

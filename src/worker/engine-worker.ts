@@ -50,6 +50,12 @@ async function load(message: Extract<ToWorker, { kind: 'load' }>): Promise<void>
 const methods: Record<Method, (body: never, signal: AbortSignal) => AsyncIterable<unknown>> = {
   chat: (body, signal) => backend.chat(body, signal),
   complete: (body, signal) => backend.complete(body, signal),
+  async *embed(body, signal) {
+    yield await backend.embed(body, signal);
+  },
+  async *rerank(body, signal) {
+    yield await backend.rerank(body, signal);
+  },
   async *models(_, signal) {
     yield await backend.models(signal);
   },

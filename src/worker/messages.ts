@@ -13,7 +13,7 @@ import type { PlainError } from './plain-error.ts';
 /** Options that are data. The others stay on the page, which gets messages about them. */
 export type CrossingOptions = Omit<LoadOptions, 'gpu' | 'store' | 'signal' | 'onFit' | 'onProgress'>;
 
-export type Method = 'chat' | 'complete' | 'models';
+export type Method = 'chat' | 'complete' | 'embed' | 'rerank' | 'models';
 
 export type ToWorker =
   /** The first message. */

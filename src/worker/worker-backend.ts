@@ -99,16 +99,9 @@ export async function workerBackend(
     info,
     chat: (body, signal) => calls.open('chat', body, signal),
     complete: (body, signal) => calls.open('complete', body, signal),
-    async models(signal) {
-      for await (const models of calls.open<Awaited<ReturnType<Backend['models']>>>(
-        'models',
-        undefined,
-        signal,
-      )) {
-        return models;
-      }
-      return [];
-    },
+    embed: (body, signal) => calls.one('embed', body, signal),
+    rerank: (body, signal) => calls.one('rerank', body, signal),
+    models: (signal) => calls.one('models', undefined, signal),
     lost,
     async dispose() {
       end(new ModelStateError('The engine was disposed of. Create another one.'));

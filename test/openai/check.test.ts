@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { ApiError } from '../../src/errors.ts';
 import { checkChat, checkCompletion } from '../../src/openai/check.ts';
+import { checkEmbedding, checkRerank } from '../../src/openai/check-reading.ts';
 import { numCases } from '../num-cases.ts';
 
 const model = { id: 'tiny', vocabSize: 1000 };
@@ -236,6 +237,58 @@ describe('a chat request', () => {
   });
 });
 
+describe('a request for embeddings', () => {
+  it.each([
+    ['input', {}],
+    ['input', { input: '' }],
+    ['input', { input: [] }],
+    ['input', { input: [1, 1000] }],
+    ['input', { input: [[]] }],
+    ['input', { input: Array.from({ length: 2049 }, () => 'a') }],
+    ['dimensions', { input: 'a', dimensions: 0 }],
+    ['dimensions', { input: 'a', dimensions: 1.5 }],
+    ['encoding_format', { input: 'a', encoding_format: 'int8' }],
+    ['truncate_prompt_tokens', { input: 'a', truncate_prompt_tokens: 5 }],
+    ['instruction', { input: 'a', instruction: 'b' }],
+    ['any_model', { input: 'a', any_model: 1 }],
+  ])('is refused for its %s: %j', (param, body) => {
+    expect(failure(() => checkEmbedding(body, model))).toMatchObject({ status: 400, param });
+  });
+
+  it('of another model is not found', () => {
+    expect(failure(() => checkEmbedding({ model: 'b', input: 'a' }, model))).toMatchObject({ status: 404 });
+  });
+});
+
+describe('a request for reranking', () => {
+  const documents = ['b', { text: 'c' }];
+  it.each([
+    ['query', { documents }],
+    ['query', { documents, query: '' }],
+    ['query', { documents, query: ['a'] }],
+    ['documents', { query: 'a' }],
+    ['documents', { query: 'a', documents: [] }],
+    ['documents', { query: 'a', documents: 'b' }],
+    ['documents', { query: 'a', documents: Array.from({ length: 2049 }, () => 'a') }],
+    ['documents[1]', { query: 'a', documents: ['b', 1] }],
+    ['documents[0]', { query: 'a', documents: [{ title: 'b' }] }],
+    ['top_n', { query: 'a', documents, top_n: -1 }],
+    ['instruction', { query: 'a', documents, instruction: 1 }],
+    ['return_documents', { query: 'a', documents, return_documents: 'yes' }],
+  ])('is refused for its %s: %j', (param, body) => {
+    expect(failure(() => checkRerank(body, model))).toMatchObject({ status: 400, param });
+  });
+
+  it('has texts, and all of them unless told', () => {
+    expect(checkRerank({ query: 'a', documents, top_n: 0 }, model)).toMatchObject({
+      query: 'a',
+      documents: ['b', 'c'],
+      topN: Number.POSITIVE_INFINITY,
+      hasDocuments: false,
+    });
+  });
+});
+
 describe('a text request', () => {
   it.each([
     ['prompt', {}],
@@ -250,6 +303,9 @@ describe('a text request', () => {
     ['suffix', { prompt: 'a', suffix: 'b' }],
     ['guided_regex', { prompt: 'a', guided_regex: 'b' }],
     ['echo', { prompt: 'a', echo: 1 }],
+    ['max_tokens', { prompt: 'a', max_tokens: -1 }],
+    ['prompt_logprobs', { prompt: 'a', prompt_logprobs: -1 }],
+    ['prompt_logprobs', { prompt: 'a', prompt_logprobs: 21 }],
   ])('is refused for its %s: %j', (param, body) => {
     expect(failure(() => checkCompletion(body, model))).toMatchObject({ status: 400, param });
   });

@@ -10,6 +10,8 @@ import type {
   CompletionMessage,
   CompletionRequest,
   CompletionStream,
+  EmbeddingRequest,
+  EmbeddingResponse,
   Engine,
   ModelEntry,
 } from '../../src/index.ts';
@@ -33,6 +35,11 @@ interface Client {
       body: OpenAI.CompletionCreateParamsStreaming,
     ): PromiseLike<AsyncIterable<{ choices: { index: number; text: string }[] }>>;
   };
+  embeddings: {
+    create(
+      body: OpenAI.EmbeddingCreateParams & { encoding_format?: 'float' },
+    ): PromiseLike<OpenAI.CreateEmbeddingResponse>;
+  };
   models: {
     list(): PromiseLike<AsyncIterable<OpenAI.Model> & { data: OpenAI.Model[] }>;
     retrieve(id: string): PromiseLike<OpenAI.Model>;
@@ -49,12 +56,14 @@ describe('types of the openai package', () => {
     expectTypeOf<OpenAI.Chat.ChatCompletionCreateParams>().toExtend<ChatCompletionRequest>();
     expectTypeOf<OpenAI.Chat.ChatCompletionMessageParam[]>().toExtend<ChatCompletionRequest['messages']>();
     expectTypeOf<OpenAI.CompletionCreateParams>().toExtend<CompletionRequest>();
+    expectTypeOf<OpenAI.EmbeddingCreateParams>().toExtend<EmbeddingRequest>();
   });
 
   it('of responses take what an engine gives', () => {
     expectTypeOf<ChatCompletion>().toExtend<OpenAI.Chat.ChatCompletion>();
     expectTypeOf<ChatCompletionChunk>().toExtend<OpenAI.Chat.ChatCompletionChunk>();
     expectTypeOf<Completion>().toExtend<OpenAI.Completion>();
+    expectTypeOf<EmbeddingResponse>().toExtend<OpenAI.CreateEmbeddingResponse>();
     expectTypeOf<ModelEntry>().toExtend<OpenAI.Model>();
     expectTypeOf<ApiError>().toExtend<Pick<InstanceType<typeof OpenAI.APIError>, 'message'>>();
     expectTypeOf<CompletionMessage>().toExtend<OpenAI.Chat.ChatCompletionMessageParam>();

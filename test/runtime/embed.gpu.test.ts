@@ -20,28 +20,13 @@ import type { Source } from '../../src/sources/source.ts';
 import { fixtureFolders } from '../fixture-folders.ts';
 import { freshSeed, seededRandom } from '../kernels/harness.ts';
 import { type GoldenTensor, readGolden } from './golden.ts';
+import { embeddingFiles, modules, pooling, rankingSource, tiny, withFiles } from './reading-checkpoints.ts';
 
 const seed = freshSeed();
 const random = seededRandom(seed);
 const golden = (name: string): Source => fixtureFolders('goldens').find((f) => f.name === name)!.source;
-const tiny = fixtureFolders('tinyModels').find((f) => f.name === 'tiny-qwen3')!.source;
 const words = (count: number): number[] =>
   Array.from({ length: count }, () => 20 + Math.floor(random() * 900));
-
-/** A checkpoint with other files beside its own. */
-const withFiles = (
-  source: Source,
-  files: Readonly<Record<string, unknown>>,
-  label = source.label,
-): Source => ({
-  label,
-  readStart: (...given) => source.readStart(...given),
-  stream: (...given) => source.stream(...given),
-  async readFile(name, options) {
-    if (!Object.hasOwn(files, name)) return source.readFile(name, options);
-    return files[name] === undefined ? undefined : new TextEncoder().encode(JSON.stringify(files[name]));
-  },
-});
 
 type Read = PromptReader & Pick<StartedModel, 'dispose'>;
 
@@ -116,40 +101,14 @@ it('Qwen3-Reranker gives the scores of the reference', async () => {
   }
 });
 
-/** What Qwen3-Embedding has besides Qwen3. */
-const pooling = { pooling_mode_lasttoken: true, pooling_mode_mean_tokens: false, include_prompt: true };
-const modules = ['Transformer', 'Pooling', 'Normalize'].map((type, idx) => ({
-  idx,
-  name: String(idx),
-  path: idx === 0 ? '' : `${idx}_${type}`,
-  type: `sentence_transformers.models.${type}`,
-}));
-const EOT = '<|endoftext|>';
-
 describe('a model that embeds texts', () => {
   let model: Model;
   let encode: (text: string) => number[];
   beforeAll(async () => {
-    const text = async (name: string) => JSON.parse(new TextDecoder().decode(await tiny.readFile(name)));
-    const tokenizer = await text('tokenizer.json');
-    const id = tokenizer.added_tokens.find((t: { content: string }) => t.content === EOT).id;
-    // As Qwen3-Embedding's tokenizer.json has it.
-    tokenizer.post_processor = {
-      type: 'Sequence',
-      processors: [
-        { type: 'ByteLevel', add_prefix_space: false, trim_offsets: false, use_regex: false },
-        {
-          type: 'TemplateProcessing',
-          single: [{ Sequence: { id: 'A', type_id: 0 } }, { SpecialToken: { id: EOT, type_id: 0 } }],
-          pair: [{ Sequence: { id: 'A', type_id: 0 } }, { Sequence: { id: 'B', type_id: 0 } }],
-          special_tokens: { [EOT]: { id: EOT, ids: [id], tokens: [EOT] } },
-        },
-      ],
-    };
-    const other = new OtherTokenizer(tokenizer, await text('tokenizer_config.json'));
+    const { tokenizer, config, source } = await embeddingFiles();
+    const other = new OtherTokenizer(tokenizer, config);
     encode = (given) => Array.from(other.encode(given).ids, Number);
-    const files = { 'tokenizer.json': tokenizer, 'modules.json': modules, '1_Pooling/config.json': pooling };
-    model = await loadModel(withFiles(tiny, files), {
+    model = await loadModel(source, {
       contextLength: 192,
       cacheTokens: 512,
       prefillRows: 32,
@@ -232,13 +191,7 @@ describe('a model that embeds texts', () => {
 describe('a model that was made for chats', () => {
   let model: Model;
   beforeAll(async () => {
-    // A word between which and another a reranker decides, in the place of one that nobody says here.
-    const tokenizer = JSON.parse(new TextDecoder().decode(await tiny.readFile('tokenizer.json')));
-    const token = tokenizer.added_tokens.find((t: { content: string }) => t.content === '<tool_response>');
-    token.content = 'yes';
-    const config = JSON.parse(new TextDecoder().decode(await tiny.readFile('tokenizer_config.json')));
-    delete config.added_tokens_decoder;
-    const source = withFiles(tiny, { 'tokenizer.json': tokenizer, 'tokenizer_config.json': config });
+    const source = await rankingSource();
     model = await loadModel(source, { contextLength: 256, prefillRows: 32, precision: 'f32' });
   });
   afterAll(() => model?.dispose());
