@@ -140,6 +140,51 @@ describe('the answer of', () => {
     expect(asked.at(-1)).toMatchObject({ path: '/v1/completions', body: { prompt: 'a', max_tokens: 2 } });
   });
 
+  test('what a prompt is said to be like comes with whole answers', async () => {
+    const prompt_logprobs = [null, { 5: { logprob: -1, rank: 2, decoded_token: 'a' } }];
+    const choices = [{ index: 0, text: 'b', finish_reason: 'length', logprobs: null, prompt_logprobs }];
+    const { backend, asked } = await serve((response) => json(response, 200, { choices }));
+    const body = { prompt: 'a', prompt_logprobs: 0, stream: true, stream_options: { include_usage: true } };
+    const completion = await foldText(backend().complete(body, undefined));
+    expect(completion.choices).toEqual(choices);
+    expect(asked.at(-1)!.body).toEqual({
+      model: 'the-model',
+      prompt: 'a',
+      prompt_logprobs: 0,
+      stream: false,
+    });
+  });
+
+  test('embeddings and reranking are what the server says, without what only models here understand', async () => {
+    const vectors = { object: 'list', data: [{ object: 'embedding', index: 0, embedding: [1, 0] }] };
+    const ranks = { id: 'r', results: [{ index: 1, relevance_score: 0.5 }] };
+    const { backend, asked } = await serve((response, { path }) =>
+      json(response, 200, path.endsWith('rerank') ? ranks : vectors),
+    );
+    const server = backend({ model: 'm' });
+    const extra = { any_model: true, dimensions: null, extra_body: { truncate_prompt_tokens: 5 } };
+    expect(await server.embed({ input: 'a', ...extra }, undefined)).toEqual(vectors);
+    expect(asked.at(-1)).toMatchObject({ method: 'POST', path: '/v1/embeddings' });
+    expect(asked.at(-1)!.body).toEqual({ model: 'm', input: 'a', truncate_prompt_tokens: 5 });
+    expect(await server.rerank({ query: 'q', documents: ['a', 'b'], top_n: 1 }, undefined)).toEqual(ranks);
+    expect(asked.at(-1)).toMatchObject({
+      path: '/v1/rerank',
+      body: { model: 'm', query: 'q', documents: ['a', 'b'], top_n: 1 },
+    });
+  });
+
+  test('embeddings that a server refuses, or does not understand, are its error', async () => {
+    const refusing = await serve((response) =>
+      json(response, 400, { error: { message: 'No.', param: 'input' } }),
+    );
+    const refused = await refusal(refusing.backend().embed({ input: 'a' }, undefined));
+    expect(refused).toMatchObject({ status: 400, param: 'input' });
+    const odd = await serve((response) => json(response, 200, { answer: 'a' }));
+    expect(await refusal(odd.backend().embed({ input: 'a' }, undefined))).toMatchObject({ status: 502 });
+    const aborted = odd.backend().embed({ input: 'a' }, AbortSignal.abort(new Error('enough')));
+    await expect(aborted).rejects.toThrow('enough');
+  });
+
   test('a server is the same when its bytes come in pieces', async () => {
     const seed = Math.floor(Math.random() * 2 ** 31);
     const random = seededRandom(seed);

@@ -3,6 +3,7 @@ import * as shaderloom from '../../src/index.ts';
 import {
   type ChatCompletionRequest,
   createEngine,
+  type EmbeddingRequest,
   type Engine,
   openStore,
   type Source,
@@ -58,6 +59,8 @@ export interface Answer {
 export interface WorkerInPage {
   load(request: LoadRequest): Promise<Loaded>;
   ask(body: ChatCompletionRequest, options?: AskOptions): Promise<Answer>;
+  /** How many values each vector has. */
+  embed(body: EmbeddingRequest): Promise<{ lengths: number[]; failure?: Failure }>;
   /** The same through `engine.fetch`. */
   post(path: string, body: object): Promise<{ status: number; text: string }>;
   models(): Promise<string[]>;
@@ -160,6 +163,15 @@ window.inPage = {
       return { phases, where: engine.where, architecture: engine.info?.architecture };
     } catch (error) {
       return { phases, failure: failureOf(error) };
+    }
+  },
+
+  async embed(body) {
+    try {
+      const { data } = await engine!.embeddings.create(body);
+      return { lengths: data.map(({ embedding }) => embedding.length) };
+    } catch (error) {
+      return { lengths: [], failure: failureOf(error) };
     }
   },
 

@@ -6,6 +6,7 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { BrowserContext, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import type { EmbeddingRequest } from '../../src/index.ts';
 import { type PageTest, startPageTest } from '../page.ts';
 import type { AskOptions, LoadRequest } from './worker-in-page.ts';
 
@@ -125,6 +126,13 @@ describe('an engine in a worker', () => {
     console.info(
       `tasks of the page's thread above 50 ms while answering: ${JSON.stringify(await longTasks())}`,
     );
+  });
+
+  test('embeds texts, and refuses to in words', async () => {
+    const embed = (body: EmbeddingRequest) => page.evaluate((one) => window.inPage.embed(one), body);
+    expect(await embed({ input: ['a', 'b'], dimensions: 8, any_model: true })).toEqual({ lengths: [8, 8] });
+    const { failure } = await embed({ input: 'a' });
+    expect(failure).toMatchObject({ instanceOf: 'ApiError', status: 400, param: 'model' });
   });
 
   test('stops within a step when it is aborted or left, and answers the next request as before', async () => {
