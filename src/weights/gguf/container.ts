@@ -37,6 +37,9 @@ const MAX_DIMS = 4;
 const DEFAULT_ALIGNMENT = 32;
 const MAX_ARRAY_VALUES = 2 ** 22;
 
+const ALIGNMENT_KEY = 'general.alignment';
+
+const UINT32 = 4;
 const STRING = 8;
 const ARRAY = 9;
 
@@ -153,7 +156,11 @@ class Reader {
   string(): string {
     const length = this.u64();
     const begin = this.take(length);
-    return TEXT.decode(this.#bytes.subarray(begin, begin + length));
+    try {
+      return TEXT.decode(this.#bytes.subarray(begin, begin + length));
+    } catch {
+      throw this.fail(`the text at byte ${begin} of its header is no UTF-8.`);
+    }
   }
 
   scalar({ bytes, read }: Scalar): number | bigint | boolean {
@@ -162,7 +169,7 @@ class Reader {
 }
 
 /** U+FEFF is a token of some vocabularies. */
-const TEXT = new TextDecoder('utf-8', { ignoreBOM: true });
+const TEXT = new TextDecoder('utf-8', { ignoreBOM: true, fatal: true });
 
 const exact = (value: bigint): number | bigint =>
   Number.isSafeInteger(Number(value)) ? Number(value) : value;
@@ -232,18 +239,26 @@ function readMetadata(reader: Reader, count: number): Metadata {
   for (let i = 0; i < count; i++) {
     const key = reader.string();
     if (metadata.has(key)) throw reader.fail(`its metadata has the key ${quoted(key)} twice.`);
+    if (key === ALIGNMENT_KEY) checkAlignmentType(reader);
     metadata.set(key, readValue(reader));
   }
   return metadata;
 }
 
+/** The next value is a u32. */
+function checkAlignmentType(reader: Reader): void {
+  const type = reader.u32();
+  if (type !== UINT32) throw reader.fail(`${ALIGNMENT_KEY} is of type ${type}, wanted ${UINT32} (uint32).`);
+  reader.at -= 4;
+}
+
 function alignmentOf(metadata: Metadata, where: string): number {
-  const found = metadata.get('general.alignment') ?? DEFAULT_ALIGNMENT;
+  const found = metadata.get(ALIGNMENT_KEY) ?? DEFAULT_ALIGNMENT;
   const isPowerOfTwo =
     typeof found === 'number' && found >= 1 && found < 2 ** 31 && (found & (found - 1)) === 0;
   if (isPowerOfTwo) return found;
   throw new CorruptCheckpointError(
-    `${where}: general.alignment is ${String(found)}, wanted a power of two. ${AGAIN}`,
+    `${where}: ${ALIGNMENT_KEY} is ${String(found)}, wanted a power of two. ${AGAIN}`,
   );
 }
 
