@@ -67,7 +67,7 @@ export function decoderConfig<Own extends object = object>(
     throw new UnsupportedConfigError(`config.json: head_dim is ${headDim}, wanted a multiple of 4`);
   }
   for (const key of ['rope_theta', 'rope_scaling', 'rope_parameters', 'partial_rotary_factor']) read.raw(key);
-  const maxPositionEmbeddings = read.count('max_position_embeddings');
+  const maxPositionEmbeddings = longestContext(read);
   const numHiddenLayers = numLayersOf(read);
   const layerWindows = readWindows(read, numHiddenLayers);
   const attentionBias = read.flag('attention_bias', isBiased);
@@ -101,6 +101,34 @@ export function decoderConfig<Own extends object = object>(
     window !== undefined && window < maxPositionEmbeddings ? window : undefined,
   );
   return { ...all, layerWindows: windowsOf, windows: [...new Set([undefined, ...windowsOf])] };
+}
+
+/**
+ * `max_position_embeddings`, and no more than what `dual_chunk_attention_config` (Qwen2.5-1M, Qwen3-2507 at 1M) leaves as it is: within its
+ * first chunk, and up to the length from which on it scales scores, dual chunk attention is plain attention.
+ */
+function longestContext(read: ConfigReader): number {
+  const most = read.count('max_position_embeddings');
+  const key = 'dual_chunk_attention_config';
+  const found = read.raw(key);
+  // Which scores a long prompt may leave out.
+  read.raw('sparse_attention_config');
+  if (found === undefined) return most;
+  const isObject = typeof found === 'object' && !Array.isArray(found);
+  const chunks = configReader(
+    isObject ? (found as Readonly<Record<string, unknown>>) : {},
+    `config.json: ${key}`,
+  );
+  for (const sparse of ['sparse_attention_config', 'sparse_attention_enabled']) chunks.raw(sparse);
+  const length = chunks.count('chunk_size') - chunks.count('local_size');
+  if (length <= 0) {
+    throw new UnsupportedConfigError(
+      `config.json: ${key} has a chunk_size of ${chunks.raw('chunk_size')}, wanted more than its local_size of ${chunks.raw('local_size')}`,
+    );
+  }
+  const original = chunks.count('original_max_position_embeddings', most);
+  chunks.finish();
+  return Math.min(most, length, original);
 }
 
 /**

@@ -101,6 +101,9 @@ it.each(Object.entries(configs))(
 );
 
 describe('keys that some families have', () => {
+  /** As Qwen2.5-7B-Instruct-1M has them. */
+  const chunks = { chunk_size: 262_144, local_size: 8192, original_max_position_embeddings: 262_144 };
+  const millions = { max_position_embeddings: 1_010_000 };
   it.each<[string, Json]>([
     ['qwen3_moe', { qkv_bias: false, use_qk_norm: true, shared_expert_intermediate_size: 0 }],
     ['qwen2_moe', { qkv_bias: true }],
@@ -121,6 +124,26 @@ describe('keys that some families have', () => {
       { attention_bias: true, mlp_bias: true },
       { attentionBias: true, outputBias: true, mlpBias: true },
     ],
+    ['qwen2', { ...millions, dual_chunk_attention_config: chunks }, { maxPositionEmbeddings: 253_952 }],
+    [
+      'qwen3_moe',
+      { ...millions, dual_chunk_attention_config: chunks, sparse_attention_config: { '0': {} } },
+      { maxPositionEmbeddings: 253_952 },
+    ],
+    [
+      'qwen3',
+      { ...millions, dual_chunk_attention_config: { chunk_size: 96, local_size: 16 } },
+      { maxPositionEmbeddings: 80 },
+    ],
+    [
+      'qwen3',
+      {
+        ...millions,
+        dual_chunk_attention_config: { ...chunks, original_max_position_embeddings: 32_768 },
+      },
+      { maxPositionEmbeddings: 32_768 },
+    ],
+    ['qwen3', { dual_chunk_attention_config: null }, { maxPositionEmbeddings: 40_960 }],
     ['phi3', { sliding_window: 64 }, { layerWindows: [64, 64], windows: [undefined, 64] }],
     ['qwen2', { attention_bias: true }, { attentionBias: true, outputBias: false }],
     ['qwen3', { attention_bias: true }, { attentionBias: true, outputBias: true }],
@@ -153,6 +176,18 @@ describe('keys that some families have', () => {
       /shared_expert_intermediate_size is 512, wanted 0/,
     ],
     ['smollm3', { no_rope_layers: [1, 1] }, /no_rope_layers is \[1,1\], wanted 0 or 1 for each of 4 layers/],
+    [
+      'qwen2',
+      { dual_chunk_attention_config: { ...chunks, local_size: 262_144 } },
+      /a chunk_size of 262144, wanted more than its local_size of 262144/,
+    ],
+    ['qwen2', { dual_chunk_attention_config: {} }, /dual_chunk_attention_config: chunk_size is undefined/],
+    ['qwen2', { dual_chunk_attention_config: true }, /dual_chunk_attention_config: chunk_size is undefined/],
+    [
+      'qwen2',
+      { dual_chunk_attention_config: { ...chunks, stride: 2 } },
+      /dual_chunk_attention_config has stride: 2/,
+    ],
     ['phi3', { attention_bias: true }, /attention_bias is true, wanted false/],
     ['phi3', { lm_head_bias: true }, /lm_head_bias is true, wanted false/],
     ['granite', { logits_scaling: 0 }, /logits_scaling is 0, wanted a number above 0/],
