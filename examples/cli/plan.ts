@@ -15,6 +15,7 @@ import { contextThatFits, type Estimate, estimate } from '../../src/runtime/load
 import { type Answer, findFit, fitError } from '../../src/runtime/load/fit.ts';
 import { openModel } from '../../src/runtime/load/load.ts';
 import type { LoadOptions } from '../../src/runtime/types.ts';
+import { announcedResolver } from '../../src/weights/announced.ts';
 import { uniformResolver } from '../../src/weights/resolve.ts';
 
 const USAGE =
@@ -53,7 +54,8 @@ async function main(): Promise<void> {
   const headers = (await hasTensors(path))
     ? await readHeaders(path, values.weights, capacity, memory)
     : undefined;
-  const resolve = headers?.resolve ?? uniformResolver(values.weights ?? publishedFormat(config));
+  const resolve =
+    headers?.resolve ?? (values.weights ? uniformResolver(values.weights) : announcedResolver(config));
   const planned = estimate(config, resolve, options);
   if (values.json) {
     console.log(JSON.stringify({ ...planned.estimate, ...headers?.answer }, null, 2));
@@ -108,24 +110,6 @@ function neededText(
 async function hasTensors(path: string): Promise<boolean> {
   if (!(await stat(path)).isDirectory()) return false;
   return (await readdir(path)).some((name) => name.endsWith('.safetensors'));
-}
-
-/** What compressed-tensors says about weights. */
-interface PublishedWeights {
-  type?: string;
-  num_bits?: number;
-}
-
-/** The format that the config says its weights are in. */
-function publishedFormat(config: Record<string, unknown>): string {
-  const quantization = (config.quantization ?? config.quantization_config) as
-    | { quant_method?: string; bits?: number; config_groups?: Record<string, { weights?: PublishedWeights }> }
-    | undefined;
-  // compressed-tensors has a format for each group of modules; nearly all have one group.
-  const [group] = Object.values(quantization?.config_groups ?? {});
-  if (group?.weights) return group.weights.type === 'float' ? 'fp8' : `int${group.weights.num_bits}`;
-  if (quantization?.bits !== undefined) return `int${quantization.bits}`;
-  return quantization?.quant_method ?? (config.torch_dtype === 'float16' ? 'f16' : 'bf16');
 }
 
 const UNITS: Readonly<Record<string, number>> = { GiB: 2 ** 30, MiB: 2 ** 20, GB: 1e9, MB: 1e6 };

@@ -171,7 +171,7 @@ function groupSizeOf(
   scale: TensorEntry,
 ): number | undefined {
   const groupings = quantization.method === 'compressed-tensors' ? quantization.groupings : [];
-  const sizes = groupings.filter((g) => g.bits === bits).map((g) => g.groupSize);
+  const sizes = groupings.filter((g) => g.bits === bits && !g.isFloat).map((g) => g.groupSize);
   const [scaleRows, numGroups] = scale.shape;
   const isGrouped = scaleRows === rows && numGroups !== undefined;
   if (!isGrouped || (numGroups === 1 && sizes.some((size) => size === undefined || size >= cols)))

@@ -16,6 +16,11 @@ export interface Grouping {
   readonly groupSize: number | undefined;
 }
 
+/** Of compressed-tensors: float8, or integers. */
+interface CompressedGrouping extends Grouping {
+  readonly isFloat: boolean;
+}
+
 export type Quantization =
   | { readonly method: 'none' | 'fp8' }
   | ({
@@ -31,7 +36,7 @@ export type Quantization =
     } & Grouping)
   | ({ readonly method: 'awq' } & Grouping)
   | { readonly method: 'mlx'; groupingOf(module: string): Grouping }
-  | { readonly method: 'compressed-tensors'; readonly groupings: readonly Grouping[] };
+  | { readonly method: 'compressed-tensors'; readonly groupings: readonly CompressedGrouping[] };
 
 const KNOWN =
   `{"quant_method":"fp8","weight_block_size":[${FP8_BLOCK},${FP8_BLOCK}]} (or none), {"quant_method":"gptq","bits":4} (or 8), ` +
@@ -176,14 +181,14 @@ function readCompressed(json: Json): Quantization {
   const isTransformed = isJsonObject(transform_config) && Object.keys(transform_config).length > 0;
   if (!isOneOf(format, ...COMPRESSED_FORMATS) || isSparse || isTransformed || !isJsonObject(config_groups))
     throw refuse(pick(json, 'quant_method', 'format', 'sparsity_config', 'transform_config'));
-  const groupings = Object.values(config_groups).map((group): Grouping => {
+  const groupings = Object.values(config_groups).map((group): CompressedGrouping => {
     const weights = isJsonObject(group) ? group.weights : undefined;
     if (!isJsonObject(weights)) throw refuse({ config_groups: group });
-    const { num_bits: bits, group_size, strategy } = weights;
+    const { num_bits: bits, group_size, strategy, type } = weights;
     const groupSize = strategy === 'group' ? groupSizeOf(group_size) : undefined;
     if (!isGrouping({ bits, groupSize }) || !isOneOf(strategy, 'group', 'channel', 'tensor', 'block'))
       throw refuse({ quant_method: json.quant_method, weights });
-    return { bits: bits as number, groupSize };
+    return { bits: bits as number, groupSize, isFloat: type === 'float' };
   });
   return { method: 'compressed-tensors', groupings };
 }
