@@ -11,6 +11,7 @@ import { describe, isId, type JsonObject, readObject, rejectUnknownKeys, unsuppo
 import type { Kind } from './kind.ts';
 import { toWellFormed } from './normalize.ts';
 import { COPY_SLACK, DecodeStream } from './stream.ts';
+import type { VocabFiles } from './vocab-files.ts';
 
 /**
  * What happens to added tokens in a text:
@@ -101,6 +102,16 @@ export class Tokenizer {
     const config = inFile('tokenizer_config.json', () => readTokenizerConfig(tokenizerConfig));
     const parts = inFile('tokenizer.json', () => readTokenizer(tokenizerJson, config.addedTokens, readKind));
     return inFile('tokenizer_config.json', () => new Tokenizer(parts, config));
+  }
+
+  /**
+   * From the files of a checkpoint without a tokenizer.json.
+   * @param tokenizerConfig tokenizer_config.json, parsed: its `tokenizer_class` tells how texts are cut.
+   * @throws TokenizerError for a class that is not known, or a file that is malformed.
+   */
+  static async fromVocabFiles(files: VocabFiles, tokenizerConfig: unknown): Promise<Tokenizer> {
+    const { tokenizerJsonOf } = await import('./vocab-files.ts');
+    return Tokenizer.fromJSON(tokenizerJsonOf(files, tokenizerConfig), tokenizerConfig);
   }
 
   private constructor(parts: Parts, config: TokenizerConfig) {

@@ -11,7 +11,13 @@ import {
 } from '../../tokenizer/index.ts';
 import { InvalidInputError } from '../errors.ts';
 import { samplingParams } from '../runtime/load/generation-config.ts';
-import { openModel, type SourceLike, type StartedModel, startModel } from '../runtime/load/load.ts';
+import {
+  type OpenedModel,
+  openModel,
+  type SourceLike,
+  type StartedModel,
+  startModel,
+} from '../runtime/load/load.ts';
 import type { GenerateOptions, LoadOptions } from '../runtime/types.ts';
 import { Answer } from './answer.ts';
 import type { AnswerConstraint, Constrainer } from './constrained.ts';
@@ -47,14 +53,28 @@ export async function loadModel(from: SourceLike, options: LoadOptions = {}): Pr
     opened.readJson('tokenizer_config.json'),
     opened.readText('chat_template.jinja'),
   ]);
-  if (!tokenizerJson) {
-    throw new TokenizerError(
-      'The checkpoint has no tokenizer.json, wanted a BPE tokenizer beside config.json.',
-    );
-  }
-  const tokenizer = await Tokenizer.load(tokenizerJson, tokenizerConfig);
+  const tokenizer = tokenizerJson
+    ? await Tokenizer.load(tokenizerJson, tokenizerConfig)
+    : await tokenizerOfVocab(opened, tokenizerConfig);
   const chatTemplate = templateOf({ chatTemplateJinja: template, tokenizerConfig });
   return createModel(await startModel(opened, options), tokenizer, chatTemplate, opened.checkpoint.source);
+}
+
+/** The tokenizer of a checkpoint that has a vocabulary and merges in files of their own. */
+async function tokenizerOfVocab(
+  { readJson, readText }: OpenedModel,
+  tokenizerConfig: unknown,
+): Promise<Tokenizer> {
+  const [vocab, merges] = [await readJson('vocab.json'), await readText('merges.txt')];
+  if (!vocab || merges === undefined) {
+    throw new TokenizerError(
+      'The checkpoint has no tokenizer.json, nor vocab.json with merges.txt, wanted a BPE tokenizer beside config.json.',
+    );
+  }
+  return Tokenizer.fromVocabFiles(
+    { vocab, merges, addedTokens: await readJson('added_tokens.json') },
+    tokenizerConfig,
+  );
 }
 
 /** A checkpoint without a usable template can still generate; only `chat` throws the error. */
