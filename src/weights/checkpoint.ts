@@ -17,6 +17,8 @@ const INDEX_FILE = 'model.safetensors.index.json';
 
 /** Read of each shard in the first request: holds the whole header of most shards. */
 const FIRST_READ_BYTES = 64 * 1024;
+/** Tensors that may be in two shards: each is compared. */
+const MAX_SHARED = 64;
 /** Shards whose headers are read at once; browsers open six connections to a server. */
 const NUM_PARALLEL_READS = 6;
 
@@ -165,7 +167,7 @@ async function readIndexed(
   const files = [...new Set(fileOf.values())].sort();
   let entries: Map<string, TensorEntry>;
   try {
-    entries = await readShards(source, files, options);
+    entries = await readShards(source, files, options, fileOf);
   } catch (error) {
     // The index of another download may lie beside a file that is whole.
     const whole =
@@ -187,28 +189,41 @@ async function readIndexed(
   return [...entries.values()];
 }
 
-/** The tensors of several files, by name. */
+/** The tensors of several files, by name; of one that two hold, that of the file where it should be. */
 async function readShards(
   source: Source,
   files: readonly string[],
   options: ReadOptions,
+  fileOf?: ReadonlyMap<string, string>,
 ): Promise<Map<string, TensorEntry>> {
   const shards = await mapInWindow(files, options, async (file, options) => {
     const start = await source.readStart(file, FIRST_READ_BYTES, options);
     return readTensors(source, file, start, options);
   });
   const entries = new Map<string, TensorEntry>();
+  let numShared = 0;
   for (const tensor of shards.flat()) {
     const first = entries.get(tensor.name);
-    if (first) {
+    if (first && (++numShared > MAX_SHARED || !(await isTheSame(source, first, tensor, options)))) {
       throw new CorruptCheckpointError(
-        `${source.label}: tensor ${quoted(tensor.name)} is in ${first.file} and in ${tensor.file}, so which one holds ` +
+        `${source.label}: tensor ${quoted(tensor.name)} is in ${first.file} and in ${tensor.file}, ${numShared > MAX_SHARED ? `as ${MAX_SHARED} others are` : 'with other values'}, so which one holds ` +
           "is anyone's guess. Download both again, or delete the shards of another download.",
       );
     }
-    entries.set(tensor.name, tensor);
+    if (!first || fileOf?.get(tensor.name) === tensor.file) entries.set(tensor.name, tensor);
   }
   return entries;
+}
+
+/** Some tools save what two modules share in the shard of each. */
+async function isTheSame(
+  source: Source,
+  first: TensorEntry,
+  second: TensorEntry,
+  options: ReadOptions,
+): Promise<boolean> {
+  const { haveSameBytes } = await import('./same-bytes.ts');
+  return haveSameBytes(source, first, second, options);
 }
 
 async function readTensors(

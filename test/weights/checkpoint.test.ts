@@ -307,6 +307,35 @@ describe('a checkpoint that is not whole', () => {
     }
   });
 
+  test('a tensor that two shards hold with the same values is one, in the file that the index names', async () => {
+    const twice = writeSafetensors([{ name: 'a', dtype: 'BF16', shape: [3, 5] }, ...shards[shard2]!]);
+    const [shard1] = Object.keys(shards);
+    for (const file of [shard1!, shard2]) {
+      const weight_map = { a: file, b: shard1, c: shard2 };
+      const files = { [shard2]: twice, 'model.safetensors.index.json': jsonBytes({ weight_map }) };
+      const { tensors } = await openCheckpoint(pageSource(checkpointFiles(files)));
+      expect([...tensors.values()].map(({ name, file }) => [name, file])).toEqual([
+        ['a', file],
+        ['b', shard1],
+        ['c', shard2],
+      ]);
+    }
+    // Where no index tells, any does.
+    const unindexed = { [shard2]: twice, 'model.safetensors.index.json': undefined };
+    const { tensors } = await openCheckpoint(pageSource(checkpointFiles(unindexed)));
+    expect([...tensors.keys()]).toEqual(['a', 'b', 'c']);
+  });
+
+  test('many tensors in two shards are refused before all are compared', async () => {
+    const many = Array.from({ length: 65 }, (_, i) => ({ name: `x${i}`, dtype: 'U8', shape: [1] }) as const);
+    const files = checkpointFiles({
+      'model.safetensors.index.json': undefined,
+      'model-00001-of-00002.safetensors': writeSafetensors(many.map((t) => ({ ...t, shape: [1] }))),
+      [shard2]: writeSafetensors(many.map((t) => ({ ...t, shape: [1] }))),
+    });
+    await expect(openCheckpoint(pageSource(files))).rejects.toThrow(/"x64" is in .*, as 64 others are/);
+  });
+
   const cases: [string, Record<string, Uint8Array<ArrayBuffer> | undefined>, RegExp][] = [
     [
       'a missing shard',
@@ -318,8 +347,28 @@ describe('a checkpoint that is not whole', () => {
     ['a shard cut in its length', { [shard2]: whole2.slice(0, 5) }, /^model-00002.*5 bytes, too few/],
     ['an empty shard', { [shard2]: new Uint8Array(0) }, /^model-00002.*0 bytes, too few/],
     [
-      'a tensor in two shards',
+      'a tensor of another type in two shards',
       { [shard2]: writeSafetensors([{ name: 'a', dtype: 'U8', shape: [1] }, ...shards[shard2]!]) },
+      /tensor "a" is in model-00001-of-00002\.safetensors and in model-00002-of-00002\.safetensors, with other values/,
+    ],
+    [
+      'a tensor of another shape in two shards',
+      { [shard2]: writeSafetensors([{ name: 'a', dtype: 'BF16', shape: [5, 3] }, ...shards[shard2]!]) },
+      /tensor "a" is in .*, with other values/,
+    ],
+    [
+      'a tensor of other values in two shards',
+      {
+        [shard2]: writeSafetensors([
+          {
+            name: 'a',
+            dtype: 'BF16',
+            shape: [3, 5],
+            data: Uint16Array.from({ length: 15 }, (_, i) => +(i === 14)),
+          },
+          ...shards[shard2]!,
+        ]),
+      },
       /tensor "a" is in model-00001-of-00002\.safetensors and in model-00002-of-00002\.safetensors/,
     ],
     [
