@@ -277,7 +277,7 @@ async function mapInWindow<T, R>(
 
 async function missing(source: Source, wanted: string, options: ReadOptions): Promise<SourceError> {
   const names = await source.list?.(options);
-  if (names?.includes('adapter_config.json')) {
+  if (names?.some((name) => /^adapter_(config\.json|model\..+)$/.test(name))) {
     return new SourceError(
       `${source.label}: this is a LoRA adapter, not a model. Merge it into its base model (adapter_config.json names that) and give the result.`,
     );

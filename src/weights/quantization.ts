@@ -45,7 +45,7 @@ const KNOWN =
 
 function refuse(found: unknown): UnsupportedConfigError {
   return new UnsupportedConfigError(
-    `config.json: quantization_config is ${JSON.stringify(found)}; what works is ${KNOWN}. Choose a checkpoint in one of these ` +
+    `config.json: quantization_config is ${JSON.stringify(found)?.slice(0, 300)}; what works is ${KNOWN}. Choose a checkpoint in one of these ` +
       'formats, or one that is not quantised (BF16, F16, F32).',
   );
 }
@@ -162,7 +162,11 @@ function readMlx(json: Json): Quantization {
     return isKnown ? { bits: module.bits as number, groupSize } : undefined;
   };
   const general = read(json);
-  if (!general) throw refuse(pick(json, 'quant_method', 'bits', 'group_size', 'mode'));
+  if (!general) {
+    const told = pick(json, 'quant_method', 'bits', 'group_size', 'mode');
+    // Of what tells nothing of that (bitsandbytes without its quant_method) all is shown.
+    throw refuse(Object.keys(told).length > 0 ? told : json);
+  }
   const overrides = new Map<string, Grouping>();
   for (const [module, value] of Object.entries(json)) {
     if (!isJsonObject(value)) continue;

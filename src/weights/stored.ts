@@ -119,14 +119,8 @@ function checked(
   shape: readonly number[],
 ): TensorEntry {
   if (!tensor) {
-    const module = name.replace(/\.(weight|bias)$/, '');
-    const near = [...tensors.keys()].filter((k) => k.startsWith(`${module}.`)).slice(0, 4);
     throw new MissingWeightError(
-      `The checkpoint has no tensor ${name} (wanted [${shape}]). ${
-        near.length > 0
-          ? `It has ${near.join(', ')} instead: a quantised format that is not supported.`
-          : 'Check that all its files are there and that config.json belongs to them.'
-      }`,
+      `The checkpoint has no tensor ${name} (wanted [${shape}]). ${insteadOf(name, [...tensors.keys()])}`,
     );
   }
   fitting(tensor, shape, [tensor.dtype]);
@@ -137,4 +131,20 @@ function checked(
     );
   }
   return tensor;
+}
+
+/** What there is in place of a tensor, and what to do. */
+function insteadOf(name: string, names: readonly string[]): string {
+  const module = name.replace(/\.(weight|bias)$/, '');
+  const near = names.filter((other) => other.startsWith(`${module}.`)).slice(0, 4);
+  if (near.length > 0) return `It has ${near.join(', ')} instead: a quantised format that is not supported.`;
+  const wrapped = names.find((other) => other.endsWith(`.${name}`));
+  if (wrapped) {
+    const prefix = wrapped.slice(0, -name.length);
+    return `It has ${wrapped} instead. Save the model without what gives its names the prefix "${prefix}".`;
+  }
+  const adapter = names.find((other) => /\.lora_[AB]\./.test(other));
+  return adapter
+    ? `It has ${adapter}: this is a LoRA adapter. Merge it into its base model and give the result.`
+    : 'Check that all its files are there and that config.json belongs to them.';
 }

@@ -261,7 +261,9 @@ describe('a checkpoint that is not whole', () => {
       'adapter_config.json': jsonBytes({ base_model_name_or_path: 'org/base' }),
       'adapter_model.safetensors': writeSafetensors([{ name: 'x', dtype: 'U8', shape: [1] }]),
     };
-    for (const source of [pageSource(files), pageSource({ ...files, 'config.json': jsonBytes({}) })]) {
+    const alone = { 'adapter_model.safetensors': files['adapter_model.safetensors'] };
+    const config = { 'config.json': jsonBytes({}) };
+    for (const source of [files, { ...files, ...config }, alone, { ...alone, ...config }].map(pageSource)) {
       await expect(openCheckpoint(source)).rejects.toThrow(/this is a LoRA adapter, not a model/);
     }
   });

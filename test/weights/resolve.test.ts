@@ -17,13 +17,19 @@ import { wantedWeight } from './wanted-weight.ts';
 
 type Stored = readonly [dtype: SafetensorsDtype, ...shape: number[]];
 
-function resolve(stored: Record<string, Stored>, names: readonly string[], config = {}) {
+function resolve(
+  stored: Record<string, Stored>,
+  names: readonly string[],
+  config = {},
+  missing: readonly string[] = [],
+) {
   const entries = Object.entries(stored).map(([name, [dtype, ...shape]]): [string, TensorEntry] => [
     name,
     { name, dtype, shape, begin: 0, end: 0, file: 'model.safetensors' },
   ]);
   const shapes = names.map((name) => stored[name]?.slice(1) as number[]);
-  return checkpointResolver({ config, tensors: new Map(entries) })(wantedWeight(names, shapes));
+  const tensors = new Map(entries.filter(([name]) => !missing.includes(name)));
+  return checkpointResolver({ config, tensors })(wantedWeight(names, shapes));
 }
 
 const blockwise = { quant_method: 'fp8', weight_block_size: [128, 128] };
@@ -98,12 +104,43 @@ describe('quantization_config', () => {
     [{ ...blockwise, fmt: 'e5m2' }, 'e5m2'],
     ['fp8', '"fp8"'],
     [{}, '{}'],
+    [{ load_in_4bit: true, bnb_4bit_quant_type: 'nf4' }, '{"load_in_4bit":true,"bnb_4bit_quant_type":"nf4"}'],
     [{ bits: 4, group_size: -1 }, '"group_size":-1'],
   ])('%j is refused with what was found and what works', (quantization_config, found) => {
     const run = () => resolve({}, [], { quantization_config });
     expect(run).toThrow(UnsupportedConfigError);
     expect(run).toThrow(found);
     expect(run).toThrow('"weight_block_size":[128,128]');
+  });
+});
+
+describe('a tensor that is missing is told of with what is there in its place', () => {
+  test.each<[string, Record<string, Stored>, RegExp]>([
+    [
+      'nothing',
+      { 'b.weight': ['BF16', 4, 8] },
+      /has no tensor a\.weight .*Check that all its files are there/,
+    ],
+    ['PEFT', { 'base_model.model.a.weight': ['BF16', 4, 8] }, /prefix "base_model\.model\."/],
+    [
+      'an adapter',
+      { 'base_model.model.a.lora_A.weight': ['F32', 4, 8] },
+      /this is a LoRA adapter\. Merge it/,
+    ],
+    [
+      'an adapter of others',
+      { 'x.lora_B.default.weight': ['F32', 4, 8] },
+      /this is a LoRA adapter\. Merge it/,
+    ],
+    [
+      'a format',
+      { 'a.weight_hqq': ['U8', 4, 8], 'a.meta': ['U8', 4] },
+      /It has a\.weight_hqq, a\.meta instead: a quant/,
+    ],
+  ])('%s', (_, stored, message) => {
+    const run = () => resolve({ 'a.weight': ['BF16', 4, 8], ...stored }, ['a.weight'], {}, ['a.weight']);
+    expect(run).toThrow(MissingWeightError);
+    expect(run).toThrow(message);
   });
 });
 
