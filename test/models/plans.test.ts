@@ -74,6 +74,8 @@ describe('models at their published size', () => {
     ['qwen3-235b-a22b-2507', 235_093_634_560, 21_568_437_760, 94 * 2 * 4 * 128],
     ['qwen1.5-moe-a2.7b', 14_315_784_192, 2_378_010_624, 24 * 2 * 16 * 128],
     ['deepseek-v3', 671_026_419_200, 36_625_625_600, 61 * (512 + 64)],
+    ['kimi-k2', 1_026_408_232_448, 31_687_102_976, 61 * (512 + 64)],
+    ['moonlight-16b-a3b', 15_960_110_208, 2_579_233_920, 27 * (512 + 64)],
   ])(
     '%s has the parameters, the active ones and the cache that its authors name',
     (name, all, active, kv) => {
