@@ -38,6 +38,7 @@ export function announcedResolver(config: Readonly<Record<string, unknown>>): We
     throw new MixedFormatsError(
       `config.json has ${weight.names[0]} as ${found[0]!.name} and ${weight.names[other]} as ${found[other]!.name}; ` +
         'they make one matrix on the GPU and must be quantised alike.',
+      found,
     );
   };
 }
@@ -76,7 +77,7 @@ function formatOf(quantization: Quantization, module: string, cols: number): Wei
       const { bits, groupSize } = quantization.groupingOf(module);
       // MLX leaves alone what is no whole groups.
       if (groupSize === undefined || cols % groupSize !== 0) return undefined;
-      return intFormat({ bits: bits === 8 ? 8 : 4, groupSize, words: 'bf16-bias' });
+      return intFormat({ bits: bits > 4 ? 8 : 4, groupSize, words: 'bf16-bias' });
     }
     case 'compressed-tensors': {
       // Nearly all checkpoints have one group.

@@ -41,7 +41,8 @@ export type Quantization =
 const KNOWN =
   `{"quant_method":"fp8","weight_block_size":[${FP8_BLOCK},${FP8_BLOCK}]} (or none), {"quant_method":"gptq","bits":4} (or 8), ` +
   '{"quant_method":"awq","bits":4,"version":"gemm"}, {"quant_method":"compressed-tensors"} with format pack-quantized, ' +
-  'int-quantized or float-quantized, and MLX\'s {"bits":4,"group_size":64} (or 8 bits)';
+  'int-quantized, float-quantized or naive-quantized, {"quant_method":"fbgemm_fp8"}, {"quant_method":"modelopt","quant_algo":"FP8"}, ' +
+  '{"quant_method":"auto-round"} packed as GPTQ or AWQ, and MLX\'s {"bits":4,"group_size":64} (2, 3, 4, 5, 6 or 8 bits)';
 
 function refuse(found: unknown): UnsupportedConfigError {
   return new UnsupportedConfigError(
@@ -68,6 +69,13 @@ export function readQuantization(config: Json): Quantization {
       return readAwq(found);
     case 'compressed-tensors':
       return readCompressed(found);
+    case 'fbgemm_fp8':
+      return { method: 'fp8' };
+    case 'modelopt':
+      return readModelOpt(found);
+    case 'auto-round':
+    case 'intel/auto-round':
+      return readAutoRound(found);
     case undefined:
       return readMlx(found);
     default:
@@ -91,14 +99,41 @@ function readFp8(json: Json): Quantization {
   return { method: 'fp8' };
 }
 
+/** NVIDIA's ModelOpt: of its kinds the one with a scale for each matrix, or for each row. */
+function readModelOpt(json: Json): Quantization {
+  if (isOneOf(json.quant_algo, 'FP8', 'FP8_PER_CHANNEL_PER_TOKEN') && json.quant_algo)
+    return { method: 'fp8' };
+  throw refuse(pick(json, 'quant_method', 'quant_algo'));
+}
+
+/**
+ * AutoRound: its `packing_format` says whose layout it writes. How its versions store zero points as GPTQ differs, so that they must be
+ * the same everywhere; of modules with settings of their own those that are left alone are known by their tensors.
+ */
+function readAutoRound(json: Json): Quantization {
+  const { packing_format: packing, extra_config: extra, data_type, sym } = json;
+  const as = typeof packing === 'string' ? /(?:^|:)(?:auto_)?(gptq|awq)$/.exec(packing)?.[1] : undefined;
+  const others = isJsonObject(extra) ? Object.values(extra) : [];
+  const areLeft = others.every((module) => isJsonObject(module) && Number(module.bits) >= 16);
+  if (!as || !areLeft || !isOneOf(data_type, 'int') || (as === 'gptq' && sym !== true)) {
+    throw refuse(
+      pick(json, 'quant_method', 'packing_format', 'data_type', 'bits', 'group_size', 'sym', 'extra_config'),
+    );
+  }
+  const plain = pick(json, 'bits', 'group_size', 'sym');
+  return as === 'gptq' ? readGptq(plain) : readAwq(plain);
+}
+
 /** A natural number, or -1 (whole rows): the group size as published. @returns NaN for anything else */
 function groupSizeOf(value: unknown): number | undefined {
   if (value === -1) return undefined;
   return typeof value === 'number' && Number.isSafeInteger(value) && value > 0 ? value : Number.NaN;
 }
 
-const isGrouping = ({ bits, groupSize }: { bits: unknown; groupSize: number | undefined }): boolean =>
-  (bits === 4 || bits === 8) && (groupSize === undefined || groupSize % 32 === 0);
+const isGrouping = (
+  { bits, groupSize }: { bits: unknown; groupSize: number | undefined },
+  widths: readonly unknown[] = [4, 8],
+): boolean => widths.includes(bits) && (groupSize === undefined || groupSize % 32 === 0);
 
 function readGptq(json: Json): Quantization {
   const { bits, desc_act, sym, checkpoint_format, format, pack_dtype, is_marlin_format, dynamic } = json;
@@ -152,12 +187,14 @@ function readAwq(json: Json): Quantization {
   return { method: 'awq', bits: 4, groupSize };
 }
 
+const MLX_BITS = [2, 3, 4, 5, 6, 8];
+
 function readMlx(json: Json): Quantization {
   const read = (module: Json): Grouping | undefined => {
     const groupSize = groupSizeOf(module.group_size);
     const isKnown =
       groupSize !== undefined &&
-      isGrouping({ bits: module.bits, groupSize }) &&
+      isGrouping({ bits: module.bits, groupSize }, MLX_BITS) &&
       isOneOf(module.mode, 'affine');
     return isKnown ? { bits: module.bits as number, groupSize } : undefined;
   };
@@ -177,7 +214,13 @@ function readMlx(json: Json): Quantization {
   return { method: 'mlx', groupingOf: (module) => overrides.get(module) ?? general };
 }
 
-const COMPRESSED_FORMATS = ['pack-quantized', 'int-quantized', 'float-quantized', 'mixed-precision'];
+const COMPRESSED_FORMATS = [
+  'pack-quantized',
+  'int-quantized',
+  'float-quantized',
+  'naive-quantized',
+  'mixed-precision',
+];
 
 function readCompressed(json: Json): Quantization {
   const { format, config_groups, sparsity_config, transform_config } = json;

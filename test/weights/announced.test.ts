@@ -59,7 +59,7 @@ describe('what loading refuses is refused in the same words', () => {
     { quantization_config: { quant_method: 'compressed-tensors', format: 'nvfp4-pack-quantized' } },
     { quantization_config: { quant_method: 'bitsandbytes', load_in_4bit: true } },
     { quantization_config: { quant_method: 'mxfp4' } },
-    { quantization: { bits: 6, group_size: 64 } },
+    { quantization: { bits: 7, group_size: 64 } },
     { quantization: { bits: 4, group_size: 32, mode: 'mxfp4' } },
     { quantization_config: { load_in_8bit: true } },
   ])('%j', (config) => {

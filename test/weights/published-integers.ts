@@ -11,7 +11,7 @@ export interface StoredIntegers {
 export interface Shape {
   rows: number;
   cols: number;
-  bits: 4 | 8;
+  bits: number;
   groupSize: number;
   /** GPTQ: columns belong to groups in any order. */
   anyOrder?: boolean;
@@ -50,6 +50,20 @@ function packAlong(
       const w = r * rowWords + Math.floor(c / perWord);
       words[w] = words[w]! | (at(r, c) << (bits * placeOf(c % perWord)));
     }
+  return words;
+}
+
+/** Each row's values one after another in little-endian order, also across words. */
+function packStream(rows: number, cols: number, bits: number, values: readonly number[]): Uint32Array {
+  const rowWords = (cols * bits) / 32;
+  const words = new Uint32Array(rows * rowWords);
+  values.forEach((value, at) => {
+    const [row, c] = [Math.floor(at / cols), at % cols];
+    for (let bit = 0; bit < bits; bit++) {
+      const place = c * bits + bit;
+      words[row * rowWords + (place >> 5)]! |= ((value >> bit) & 1) << (place & 31);
+    }
+  });
   return words;
 }
 
@@ -146,7 +160,7 @@ export const mlx: Write = (random, name, { rows, cols, bits, groupSize }) => {
         name: `${name}.weight`,
         dtype: 'U32',
         shape: [rows, (cols * bits) / 32],
-        data: packAlong(rows, cols, bits, (o, i) => q[o * cols + i]!),
+        data: packStream(rows, cols, bits, q),
       },
       { name: `${name}.scales`, dtype: 'BF16', shape: [rows, numGroups], data: scales },
       { name: `${name}.biases`, dtype: 'BF16', shape: [rows, numGroups], data: biases },

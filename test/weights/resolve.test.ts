@@ -67,6 +67,14 @@ describe('a matrix is kept as it is stored', () => {
   });
 });
 
+const autoRound = {
+  quant_method: 'auto-round',
+  packing_format: 'auto_round:auto_gptq',
+  bits: 4,
+  group_size: 128,
+  sym: true,
+};
+
 describe('quantization_config', () => {
   test.each([
     undefined,
@@ -77,6 +85,17 @@ describe('quantization_config', () => {
     { quant_method: 'awq', bits: 4, group_size: 64, version: 'gemm', zero_point: true },
     { bits: 4, group_size: 32, mode: 'affine', 'model.layers.0.mlp.gate': { bits: 8 } },
     { ...blockwise, fmt: 'e4m3', activation_scheme: 'dynamic' },
+    { quant_method: 'fbgemm_fp8', activation_scale_ub: 1200, modules_to_not_convert: ['lm_head'] },
+    { quant_method: 'modelopt', quant_algo: 'FP8', kv_cache_quant_algo: 'FP8' },
+    autoRound,
+    { ...autoRound, packing_format: 'auto_gptq', extra_config: { lm_head: { bits: 16 } } },
+    { ...autoRound, packing_format: 'auto_round:auto_awq', sym: false },
+    {
+      quant_method: 'compressed-tensors',
+      format: 'naive-quantized',
+      config_groups: { group_0: { weights: { num_bits: 8, type: 'float', strategy: 'channel' } } },
+    },
+    ...[2, 3, 5, 6].map((bits) => ({ bits, group_size: 64 })),
     {
       ...blockwise,
       fmt: 'e4m3',
@@ -97,9 +116,19 @@ describe('quantization_config', () => {
     [{ quant_method: 'awq', bits: 4, group_size: 128, version: 'gemv' }, '"version":"gemv"'],
     [{ quant_method: 'compressed-tensors', format: 'marlin-24' }, 'marlin-24'],
     [{ quant_method: 'compressed-tensors', format: 'pack-quantized' }, 'compressed-tensors'],
-    [{ bits: 6, group_size: 64 }, '"bits":6'],
+    [{ bits: 7, group_size: 64 }, '"bits":7'],
     [{ bits: 4, group_size: 32, mode: 'mxfp4' }, 'mxfp4'],
-    [{ bits: 4, group_size: 64, lm_head: { bits: 3 } }, '"lm_head":{"bits":3}'],
+    [{ bits: 4, group_size: 64, lm_head: { bits: 1 } }, '"lm_head":{"bits":1}'],
+    [{ quant_method: 'modelopt', quant_algo: 'NVFP4' }, '"quant_algo":"NVFP4"'],
+    [{ quant_method: 'modelopt' }, '"quant_method":"modelopt"'],
+    [{ quant_method: 'mxfp4' }, '"quant_method":"mxfp4"'],
+    [{ ...autoRound, packing_format: 'auto_round:exllamav2' }, 'exllamav2'],
+    [{ ...autoRound, packing_format: undefined }, '"quant_method":"auto-round"'],
+    // Whether zero points are stored as they are or less one is not certain.
+    [{ ...autoRound, sym: false }, '"sym":false'],
+    [{ ...autoRound, extra_config: { q: { bits: 8 } } }, '"extra_config"'],
+    [{ ...autoRound, data_type: 'mx_fp' }, 'mx_fp'],
+    [{ quant_method: 'compressed-tensors', format: 'nvfp4-pack-quantized' }, 'nvfp4-pack-quantized'],
     [{ ...blockwise, weight_block_size: [1, 128] }, '[1,128]'],
     [{ ...blockwise, fmt: 'e5m2' }, 'e5m2'],
     ['fp8', '"fp8"'],

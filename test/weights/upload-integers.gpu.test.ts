@@ -87,6 +87,19 @@ const cases: Record<string, Case> = {
     write: published.mlx,
     layout: { bits: 8, groupSize: 32, words: 'bf16-bias' },
   },
+  'MLX 6 bits': {
+    config: { quantization: { bits: 6, group_size: 32 } },
+    write: published.mlx,
+    layout: { bits: 8, groupSize: 32, words: 'bf16-bias' },
+    shape: { bits: 6 },
+  },
+  'MLX 3 bits, stacked experts': {
+    config: { quantization: { bits: 3, group_size: 32 } },
+    write: published.mlx,
+    layout: { bits: 4, groupSize: 32, words: 'bf16-bias' },
+    shape: { bits: 3 },
+    isStacked: true,
+  },
   'compressed-tensors 4 bits': {
     config: compressed(4, 64),
     write: published.compressed,
