@@ -1,11 +1,16 @@
 /** @file Whether two tensors hold the same, without reading all of them. It must not know models or the GPU. */
 import type { ReadOptions, Source } from '../sources/source.ts';
-import type { StoredTensor } from './safetensors.ts';
 
 const SAMPLE_BYTES = 16 * 1024;
 
-/** A tensor and the name of its file. */
-type Placed = StoredTensor & { readonly file: string };
+/** Of a tensor what tells where it stands, and what its bytes mean. */
+interface Placed {
+  readonly dtype: string;
+  readonly shape: readonly number[];
+  readonly file: string;
+  readonly begin: number;
+  readonly end: number;
+}
 
 /**
  * Compares types and shapes, and the beginning, the middle and the end of both: whoever trains or converts a tensor changes all of it.
