@@ -11,7 +11,12 @@ export const attend: readonly KernelVariant<'attend'>[] = [
       const groupHeads = op.inputs.q.shape[1]! / numKvHeads;
       return {
         ...source,
-        grid: (batch) => [Math.ceil((batch.rows * groupHeads) / tileQueries), numKvHeads, 1],
+        // Of each sequence the last tile may be no full one.
+        grid: ({ rows, sequences }) => [
+          Math.ceil((rows * groupHeads) / tileQueries) + sequences - 1,
+          numKvHeads,
+          1,
+        ],
       };
     },
   },

@@ -2,8 +2,8 @@
 // Flash attention: a workgroup has a tile of queries of one kv head g and walks over the context in tiles of positions,
 // keeping for every query the largest score so far, the sum of exponentials and the weighted sum of values.
 // A query is a row and a head of the group that shares g, numbered row * group_heads + head, so that all of them share the
-// tiles in workgroup memory. The rows of the batch stand at neighbouring positions of one sequence. Scores are in units of ln 2:
-// exponentials are exp2.
+// tiles in workgroup memory. The rows of a sequence stand at neighbouring positions, and no tile has queries of two sequences. Scores are in
+// units of ln 2: exponentials are exp2.
 // With `partial` a workgroup has queries of one row, walks over one split of its context and leaves (weighted sum, largest score,
 // sum of exponentials) instead of the quotient.
 //
@@ -31,7 +31,7 @@ const v_vec4s = v_units * cache_vec4s;
 var<workgroup> left: array<vec4<f32>, max(tile_queries * chunk, tile_keys * lanes_y)>;
 var<workgroup> right: array<vec4<f32>, 512>; // [k4][position]: a chunk of keys; then [y][x]: maxima; then values
 
-// What a workgroup has to do: queries [first, end), the first of row `row`, over positions [walk_begin, walk_end).
+// What a workgroup has to do: queries [first, end) of those that begin at row `row`, over positions [walk_begin, walk_end).
 struct Walk {
   row: u32,
   first: u32,
@@ -243,13 +243,24 @@ fn walk_of(group: vec3<u32>) -> Walk {
   let begin = splits.begin + group.x * splits.length;
   return Walk(row, first, min(first + tile_queries, group_heads), position, begin, min(begin + splits.length, splits.end));
 #else
-  let num_queries = batch.rows * group_heads;
-  // The last queries see most: they start first.
-  let first = ((num_queries + tile_queries - 1u) / tile_queries - 1u - group.x) * tile_queries;
-  let end = min(first + tile_queries, num_queries);
-  let position = position_of(0u);
-  let begin = first_tile(position + first / group_heads, tile_keys);
-  return Walk(0u, first, end, position, begin, sees_to(position + (end - 1u) / group_heads));
+  // The tiles of each sequence after those of the one before.
+  var tile = group.x;
+  for (var index = 0u; index < batch.sequences; index++) {
+    let sequence = sequence_at(index);
+    let num_queries = sequence.num_rows * group_heads;
+    let num_tiles = (num_queries + tile_queries - 1u) / tile_queries;
+    if (tile >= num_tiles) {
+      tile -= num_tiles;
+      continue;
+    }
+    // The last queries see most: they start first.
+    let first = (num_tiles - 1u - tile) * tile_queries;
+    let end = min(first + tile_queries, num_queries);
+    let position = position_of(sequence.first_row);
+    let begin = first_tile(position + first / group_heads, tile_keys);
+    return Walk(sequence.first_row, first, end, position, begin, sees_to(position + (end - 1u) / group_heads));
+  }
+  return Walk();
 #endif
 }
 

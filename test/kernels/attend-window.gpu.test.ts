@@ -46,6 +46,7 @@ describe.each(shapes)('$group heads share each of $kvHeads kv heads of $headDim,
       const splits = { splitLength: 64, maxSplits: 16, workgroups };
       for (const outcome of await runSplitAndMerge(c, inputs, splits)) expectAttention(c, twin, outcome);
     }
+    for (const outcome of await runAttend(c, inputs)) expectAttention(c, twin, outcome);
   });
 });
 

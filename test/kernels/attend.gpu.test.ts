@@ -30,6 +30,30 @@ describe.each(shapes)('$group heads share each of $kvHeads kv heads of $headDim,
   });
 });
 
+const together = [
+  [
+    { rows: 17, position: 0, slot: 3 },
+    { rows: 1, position: 130, slot: 0 },
+    { rows: 40, position: 63, slot: 2 },
+    { rows: 7, position: 0, slot: 1 },
+  ],
+  Array.from({ length: 16 }, (_, slot) => ({ rows: 1 + (slot % 3), position: 9 * slot, slot })),
+];
+describe.each([shapes[1]!, shapes[3]!, shapes[5]!, shapes[6]!])(
+  '$group heads share each of $kvHeads kv heads of $headDim, $dtype cache',
+  (shape) => {
+    test.each(together)(
+      'rows of sequences side by side see what stands before them in their own',
+      async (...sequences) => {
+        const c = caseOf(shape, { sequences, recorded: 80 });
+        const inputs = randomInputs(c);
+        const twin = twinOf(c, inputs);
+        for (const outcome of await runAttend(c, inputs)) expectAttention(c, twin, outcome);
+      },
+    );
+  },
+);
+
 /** One latent of headDim for all heads, its first `rank` values the values: the last with the head sizes of DeepSeek-V3. */
 const latents: (HeadShape & { rank: number })[] = [
   { group: 3, kvHeads: 1, headDim: 44, rank: 36, dtype: 'f32' },

@@ -5,6 +5,7 @@ import { embed } from '../../src/chat/embed.ts';
 import type { PromptReader } from '../../src/chat/read-prompts.ts';
 import { readPrompts } from '../../src/chat/read-prompts.ts';
 import { scoreOf, yesOrNo } from '../../src/chat/rerank.ts';
+import { scoreTokens } from '../../src/chat/score.ts';
 import {
   ContextLengthError,
   InvalidInputError,
@@ -25,6 +26,9 @@ import { embeddingFiles, modules, pooling, rankingSource, tiny, withFiles } from
 const seed = freshSeed();
 const random = seededRandom(seed);
 const golden = (name: string): Source => fixtureFolders('goldens').find((f) => f.name === name)!.source;
+const tinyModel = (name: string): Source => fixtureFolders('tinyModels').find((f) => f.name === name)!.source;
+/** Of any vocabulary that there is here. */
+const lowWords = (count: number): number[] => Array.from({ length: count }, () => Math.floor(random() * 256));
 const words = (count: number): number[] =>
   Array.from({ length: count }, () => 20 + Math.floor(random() * 900));
 
@@ -101,6 +105,38 @@ it('Qwen3-Reranker gives the scores of the reference', async () => {
   }
 });
 
+const sharing: [name: string, source: () => Source, options: LoadOptions][] = [
+  ['experts', () => tinyModel('tiny-qwen3-moe'), {}],
+  ['latents, experts and a module that drafts', () => tinyModel('tiny-deepseek-v3'), { speculate: 'mtp' }],
+  ['windows', () => golden('qwen2-swa'), {}],
+  ['keys in int8', () => tiny, { kvFormat: 'int8' }],
+  ['chunks of few rows', () => tiny, { prefillRows: 12 }],
+];
+it.each(sharing)('short texts share passes, each as it is alone: with %s', async (_, source, options) => {
+  const load = { contextLength: 96, prefillRows: 64, debug: { selfTest: false }, ...options };
+  // Two, so that each computes everything.
+  const [one, other] = [await reader(source(), load), await reader(source(), load)];
+  try {
+    const any = { anyModel: true };
+    const ids = Array.from({ length: 12 }, () => lowWords(1 + Math.floor(random() * 20)));
+    const text = lowWords(90);
+    const alone = [];
+    for (const own of ids) alone.push((await embed(one, own, any)).embeddings[0]);
+    const score = await scoreTokens(one.session, text, { logprobs: 1 });
+    const [together, scored] = await Promise.all([
+      embed(other, ids, any),
+      scoreTokens(other.session, text, { logprobs: 1 }),
+    ]);
+    expect(together.embeddings, `seed ${seed}`).toEqual(alone);
+    expect(scored, `seed ${seed}`).toEqual(score);
+    expect(other.session.counts.chunks).toBeLessThan(one.session.counts.chunks);
+    expect(other.session.counts.bySequences.length, 'the most side by side').toBeGreaterThan(2);
+  } finally {
+    one.dispose();
+    other.dispose();
+  }
+});
+
 describe('a model that embeds texts', () => {
   let model: Model;
   let encode: (text: string) => number[];
@@ -146,7 +182,7 @@ describe('a model that embeds texts', () => {
   });
 
   it('gives every text the same vector in any company, and answers their tokens', async () => {
-    const ids = Array.from({ length: 40 }, () => words(1 + Math.floor(random() * 150)));
+    const ids = Array.from({ length: 24 }, () => words(1 + Math.floor(random() * 120)));
     const alone = [];
     for (const own of ids) alone.push(...(await model.embed(own)).embeddings);
     const prompt = words(30);

@@ -8,7 +8,7 @@ import type { KvCache } from './cache.ts';
  * `window` only the last `window` of them:
  * out[r, h] = sum_t softmax_t(scale * q[r, h] . keys[t, g]) values[t, g], g = floor(h * kv_heads / heads). keys [block_length,
  * kv_heads, k_dim] and values [block_length, kv_heads, v_dim] are a block of the cache (with latent attention values are a view of the
- * keys). out [rows, heads * v_dim]. Where rows are many, they are neighbouring positions of one sequence.
+ * keys). out [rows, heads * v_dim]. The rows of a sequence are neighbouring positions.
  */
 export type AttendOp = OpRecord<
   'attend',

@@ -331,6 +331,17 @@ export class Admission {
     }
   }
 
+  /** Blocks for a sequence of so many positions, where there are free ones or can be new ones: whether it has them. */
+  async findRoom(sequence: Sequence, length: number): Promise<boolean> {
+    const { table, computed } = sequence;
+    if (!table) return false;
+    this.#pool.leaveWindows(table, computed);
+    if (this.#pool.extend(table, length)) return true;
+    return (
+      (await this.#growFor(table, length)) && sequence.table === table && this.#pool.extend(table, length)
+    );
+  }
+
   /** Makes blocks where a table lacks some and none is free; whether there are more now. */
   async #growFor({ blocks }: BlockTable, length: number): Promise<boolean> {
     let isGrown = false;

@@ -17,9 +17,14 @@ export class ChunkLength {
     this.#besideOthers = most;
   }
 
+  /** Rows of a chunk. */
+  length(hasOthers: boolean): number {
+    return hasOthers ? this.#besideOthers : this.#most;
+  }
+
   /** Rows from a position on: up to the next multiple of the length, so that borders do not depend on where a chunk began. */
   rowsFrom(begin: number, end: number, hasOthers: boolean): number {
-    const length = hasOthers ? this.#besideOthers : this.#most;
+    const length = this.length(hasOthers);
     return Math.min(end, (Math.floor(begin / length) + 1) * length) - begin;
   }
 

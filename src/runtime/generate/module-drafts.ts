@@ -4,17 +4,19 @@
  */
 import type { NumericalError } from '../../errors.ts';
 import { SAMPLED_TOKEN } from '../../graph/batch.ts';
-import type { Batch, BatchSequence } from './batch.ts';
+import { type Batch, rowsOf } from './batch.ts';
 import type { Written } from './kv-pool.ts';
 import type { Picked, Runner } from './runner.ts';
 import type { Sequence } from './sequence.ts';
 
 /** After a pass that computed what was known before: the module's rows need the token after each. */
-export function draftKnown(runner: Runner, sequence: Sequence, batch: Batch, how: Written): void {
-  const [{ position, tokens, ...rest }] = batch as [BatchSequence];
-  const next = tokens.map((_, i) => sequence.ids[position + i + 1] ?? SAMPLED_TOKEN);
-  const name = how === 'c' ? 'draftPrefill' : runner.programFor(tokens.length, 'draft');
-  runner.compute(name, [{ ...rest, position, tokens: next }]);
+export function draftKnown(runner: Runner, sequences: readonly Sequence[], batch: Batch, how: Written): void {
+  const known = batch.map(({ position, tokens, ...rest }, s) => {
+    const next = tokens.map((_, i) => sequences[s]!.ids[position + i + 1] ?? SAMPLED_TOKEN);
+    return { ...rest, position, tokens: next };
+  });
+  const name = how === 'c' ? 'draftPrefill' : runner.programFor(rowsOf(batch), 'draft');
+  runner.compute(name, known);
 }
 
 /** After a pass that sampled: over its rows, whose next tokens are known now, and a guess of the token after those. */

@@ -6,7 +6,6 @@
 import { kernels } from '../../../kernels/index.ts';
 import { tokenLogprob } from '../../../kernels/sample/token-logprob.ts';
 import { topLogits } from '../../../kernels/sample/top-logits.ts';
-import { NumericalError } from '../../errors.ts';
 import { allocate, createReadbackRing, type ReadbackRing } from '../../gpu/buffers.ts';
 import type { GpuContext } from '../../gpu/device.ts';
 import { ROW_HEAD, SEQUENCE_WORDS } from '../../graph/batch.ts';
@@ -25,7 +24,7 @@ import {
 } from '../program/reading-plans.ts';
 import type { IdLogprob } from '../types.ts';
 import { CHUNKS_IN_FLIGHT } from './chunk-length.ts';
-import type { RowsRead, RowValue } from './sequence.ts';
+import type { RowValue } from './sequence.ts';
 
 /** Logits that are computed at a time take about so many bytes. */
 const LOGITS_BYTES = 32 << 20;
@@ -109,8 +108,8 @@ export class RowReader {
     const rows = name === 'hidden' ? FEW_ROWS : Math.max(FEW_ROWS, Math.min(most, fitting));
     const { plan, results } = recordReading(this.#spec, this.#options, name, rows);
     await this.#executor.add({ [name]: plan });
-    // Of a chunk no more rows are read than it has, or two for each of a few sequences.
-    const parts = name === 'hidden' ? 1 : Math.ceil(Math.max(most, 2 * FEW_ROWS) / rows);
+    // Of a chunk no more rows are read than it has, and one more of each of a few sequences; of a few sequences one vector each.
+    const parts = name === 'hidden' ? 1 : Math.ceil((most + FEW_ROWS) / rows);
     const rings = await allocate(this.#gpu.device, 'what is read of prompts', () =>
       results.map((t) =>
         createReadbackRing(this.#gpu.buffers, 4 * rows * t.rowStride, CHUNKS_IN_FLIGHT * parts),
@@ -119,12 +118,12 @@ export class RowReader {
     this.#programs.set(name, { rows, results, rings });
   }
 
-  /** To be called at once after the submit of a chunk's program: what its rows say, in their order. */
+  /** To be called at once after the submit of a chunk's program: what its rows say, in their order; undefined where it is no number. */
   async read(
     name: ReadingName,
     wanted: readonly ChunkRow[],
     numTop: number,
-  ): Promise<RowsRead | NumericalError> {
+  ): Promise<(RowValue | undefined)[]> {
     const stream = this.#passes.stepBuffer('prefill', this.#stream);
     if (this.#bound !== stream) {
       this.#bound = stream;
@@ -135,16 +134,9 @@ export class RowReader {
     for (let begin = 0; begin < wanted.length; begin += rows) {
       parts.push(this.#readPart(name, wanted.slice(begin, begin + rows), numTop));
     }
-    const values = (await Promise.all(parts)).flat();
-    const isNumber = (value: RowValue | undefined): value is RowValue => value !== undefined;
-    return values.every(isNumber)
-      ? { values }
-      : new NumericalError(
-          "The model computed NaN or infinite numbers for this prompt. Try precision: 'f32', and check the checkpoint.",
-        );
+    return (await Promise.all(parts)).flat();
   }
 
-  /** Undefined: what a row says is no number. */
   async #readPart(
     name: ReadingName,
     wanted: readonly ChunkRow[],

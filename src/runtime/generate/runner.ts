@@ -34,7 +34,7 @@ import { MAX_DEPTH } from './depth.ts';
 import { type BlockCopy, windowBlocks } from './kv-pool.ts';
 import type { LogprobReader, TopOfRows } from './logprobs.ts';
 import type { ChunkRow, RowReader } from './row-reader.ts';
-import type { Logprob, Reading, RowsRead } from './sequence.ts';
+import type { Logprob, Reading, RowValue } from './sequence.ts';
 
 /** What a sequence's rows sampled, as far as its guesses were right. */
 export interface Picked {
@@ -279,11 +279,9 @@ export class Runner {
     await this.#rows.prepare(name);
   }
 
-  /** What rows of the chunk say that `compute` has submitted last. */
-  read({ name, numTop }: Reading, rows: readonly ChunkRow[]): Promise<RowsRead | NumericalError> {
-    const read = this.#rows!.read(name, rows, numTop);
-    read.catch(() => {});
-    return read;
+  /** What rows of the chunk say that `compute` has submitted last, in their order; undefined where it is no number. */
+  read({ name, numTop }: Reading, rows: readonly ChunkRow[]): Promise<(RowValue | undefined)[]> {
+    return this.#rows!.read(name, rows, numTop);
   }
 
   /** Submits a pass that only computes: no logits, no samples. */

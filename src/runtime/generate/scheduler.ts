@@ -12,8 +12,9 @@ import { CHUNKS_IN_FLIGHT, ChunkLength } from './chunk-length.ts';
 import { createDepthGauge, singleStep } from './depth.ts';
 import type { KvPool, Written } from './kv-pool.ts';
 import { draftAfter, draftKnown } from './module-drafts.ts';
+import { partsOfChunk, type ReadPart, submitChunk } from './read-chunk.ts';
 import type { Picked, Runner } from './runner.ts';
-import type { Reading, RowsRead, Sequence } from './sequence.ts';
+import type { RowsRead, Sequence } from './sequence.ts';
 
 export interface SchedulerOptions extends AdmissionOptions {
   capacity: number;
@@ -281,6 +282,12 @@ export class Scheduler {
         : this.#chunks.rowsFrom(computed, end, !isAlone);
     if (!(await this.#admission.makeRoom(sequence, computed + rows))) return false;
     if (sequence.phase !== 'prefilling') return true;
+    this.#admission.mayAdmit = true;
+    this.#counts.chunks++;
+    if (sequence.options.reading && !isAgain) {
+      await this.#readPrompts({ sequence, rows }, this.#chunks.length(!isAlone));
+      return true;
+    }
     const batch: BatchSequence[] = [
       {
         slot: sequence.slot!,
@@ -290,11 +297,7 @@ export class Scheduler {
       },
     ];
     this.#rotate(sequence);
-    this.#admission.mayAdmit = true;
-    this.#counts.chunks++;
-    const { reading } = sequence.options;
     if (isAgain) this.#computeAgain(sequence, batch, how);
-    else if (reading) this.#readPrompt(sequence, batch, reading);
     else this.#computePrompt(sequence, batch);
     this.#pool.publish(sequence.table!, ids, written, sequence.known);
     return true;
@@ -306,7 +309,7 @@ export class Scheduler {
     this.#admission.tell(sequence);
     this.#runner.compute(how === 'r' ? this.#runner.programFor(rows) : 'prefill', batch);
     sequence.computed += rows;
-    if (this.#drafts) draftKnown(this.#runner, sequence, batch, how);
+    if (this.#drafts) draftKnown(this.#runner, [sequence], batch, how);
     if (sequence.computed === sequence.written.length && sequence.computed >= sequence.promptEnd) {
       this.#goOnDecoding(sequence);
     }
@@ -323,7 +326,7 @@ export class Scheduler {
     const name = isOneRow ? this.#runner.programFor(1) : 'prefill';
     if (computed + rows < promptEnd) {
       this.#runner.compute(name, batch);
-      if (this.#drafts) draftKnown(this.#runner, sequence, batch, 'c');
+      if (this.#drafts) draftKnown(this.#runner, [sequence], batch, 'c');
       this.#enter({ parts: [], batch, isChunk: true, picked: this.#runner.ran() });
       return;
     }
@@ -336,24 +339,21 @@ export class Scheduler {
     this.#enter({ parts, batch, isChunk: true, picked });
   }
 
-  /** The next chunk of a prompt of which rows are read: they come back with it, and nothing is sampled. */
-  #readPrompt(sequence: Sequence, batch: Batch, reading: Reading): void {
-    const { computed: begin, epoch } = sequence;
-    this.#admission.record(sequence, begin, rowsOf(batch), 'c');
-    const end = sequence.computed;
-    if (end === sequence.promptEnd) sequence.phase = 'reading';
-    const rows = reading.rows
-      .filter(({ position }) => position >= begin && position < end)
-      .map(({ position, token }) => ({ row: position - begin, token }));
-    this.#runner.compute('prefill', batch);
-    const read = rows.length > 0 ? this.#runner.read(reading, rows) : undefined;
-    if (this.#drafts) draftKnown(this.#runner, sequence, batch, 'c');
-    if (read) sequence.inFlight++;
+  /** The next chunk of a prompt of which rows are read, and of others like it. */
+  async #readPrompts(first: ReadPart, mostRows: number): Promise<void> {
+    const chosen = await partsOfChunk(this.#admission, first, mostRows);
+    if (chosen.length === 0) return;
+    const { batch, parts, picked } = submitChunk(this.#runner, this.#admission, chosen, this.#drafts);
+    for (const { sequence } of parts) sequence.inFlight++;
+    for (const { sequence } of chosen) {
+      this.#rotate(sequence);
+      this.#pool.publish(sequence.table!, sequence.ids, sequence.written, sequence.known);
+    }
     this.#enter({
-      parts: read ? [{ sequence, epoch, numDrafts: 0 }] : [],
+      parts: parts.map(({ sequence }) => ({ sequence, epoch: sequence.epoch, numDrafts: 0 })),
       batch,
       isChunk: true,
-      picked: read?.then((found) => [found]) ?? this.#runner.ran(),
+      picked,
     });
   }
 
@@ -390,10 +390,9 @@ export class Scheduler {
     }
     if (!picked) return;
     if (!pass.isChunk) this.#depth.step(performance.now());
-    const isSampled = (found: (typeof picked)[number]): found is Picked | NumericalError =>
-      !('values' in found);
-    if (this.#drafts && picked.every(isSampled)) {
-      draftAfter(this.#runner, pass, picked);
+    const isRead = pass.parts.some(({ sequence }) => sequence.options.reading);
+    if (this.#drafts && !isRead) {
+      draftAfter(this.#runner, pass, picked as readonly (Picked | NumericalError)[]);
       for (const { sequence, epoch } of pass.parts) sequence.hasDraft = sequence.epoch === epoch;
     }
     for (const [i, { sequence, epoch, numDrafts }] of pass.parts.entries()) {
