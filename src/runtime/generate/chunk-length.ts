@@ -1,8 +1,5 @@
 /** @file How long chunks of prompts are: as long as a pass takes, and shorter while they hold up those who decode for too long. */
 
-/** Chunks of prompts in flight: one runs while the next is prepared, so that an abort is answered soon. */
-export const CHUNKS_IN_FLIGHT = 2;
-
 /** Milliseconds that a chunk may hold up those who decode. */
 const CHUNK_TIME = 50;
 const LEAST_CHUNK = 32;

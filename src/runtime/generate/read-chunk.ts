@@ -1,12 +1,11 @@
 /**
- * @file Chunks of prompts of which rows are read: several short prompts share one, and nothing is sampled after it. It must not know what is
- * in flight, or who is next.
+ * @file Chunks of prompts of which rows are read: several short prompts share one, and nothing is sampled after it. Loaded with the first. It must not know
+ * what is in flight, or who is next.
  */
 import { NumericalError } from '../../errors.ts';
 import { FEW_ROWS } from '../../graph/op-list.ts';
 import type { Admission } from './admission.ts';
 import type { Batch } from './batch.ts';
-import { draftKnown } from './module-drafts.ts';
 import type { Runner } from './runner.ts';
 import type { Reading, RowsRead, RowValue, Sequence } from './sequence.ts';
 
@@ -51,13 +50,8 @@ function isAlike({ phase, computed, written, options }: Sequence, first: Sequenc
   return reading?.name === name && reading.numTop === numTop;
 }
 
-/** Submits a chunk. `drafts`: the checkpoint's module drafts, and its cache must have these positions too. */
-export function submitChunk(
-  runner: Runner,
-  admission: Admission,
-  parts: readonly ReadPart[],
-  drafts: boolean,
-): ReadChunk {
+/** Submits a chunk, and what reads its rows. */
+export function submitChunk(runner: Runner, admission: Admission, parts: readonly ReadPart[]): ReadChunk {
   const batch = parts.map(({ sequence: { slot, computed, ids, numPrompt }, rows }) => ({
     slot: slot!,
     position: computed,
@@ -78,13 +72,6 @@ export function submitChunk(
   const { reading } = parts[0]!.sequence.options;
   const isRead = wanted.some((rows) => rows.length > 0);
   const read = isRead ? readRows(runner, reading!, wanted) : undefined;
-  if (drafts)
-    draftKnown(
-      runner,
-      parts.map(({ sequence }) => sequence),
-      batch,
-      'c',
-    );
   return { batch, parts: isRead ? parts : [], picked: read ?? runner.ran() };
 }
 

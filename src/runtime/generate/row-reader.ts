@@ -23,7 +23,6 @@ import {
   streamOf,
 } from '../program/reading-plans.ts';
 import type { IdLogprob } from '../types.ts';
-import { CHUNKS_IN_FLIGHT } from './chunk-length.ts';
 import type { RowValue } from './sequence.ts';
 
 /** Logits that are computed at a time take about so many bytes. */
@@ -37,7 +36,10 @@ export interface ChunkRow {
   readonly token: number;
 }
 
-type ReaderOptions = PlanOptions & Pick<ExecutorOptions, 'forced' | 'findings'>;
+interface ReaderOptions extends PlanOptions, Pick<ExecutorOptions, 'forced' | 'findings'> {
+  /** Chunks whose rows may be on their way at a time. */
+  maxInFlight: number;
+}
 
 interface Program {
   /** Rows at a time. */
@@ -112,7 +114,7 @@ export class RowReader {
     const parts = name === 'hidden' ? 1 : Math.ceil((most + FEW_ROWS) / rows);
     const rings = await allocate(this.#gpu.device, 'what is read of prompts', () =>
       results.map((t) =>
-        createReadbackRing(this.#gpu.buffers, 4 * rows * t.rowStride, CHUNKS_IN_FLIGHT * parts),
+        createReadbackRing(this.#gpu.buffers, 4 * rows * t.rowStride, this.#options.maxInFlight * parts),
       ),
     );
     this.#programs.set(name, { rows, results, rings });

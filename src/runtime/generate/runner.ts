@@ -29,7 +29,6 @@ import {
 } from '../program/plans.ts';
 import { bodyEnd } from '../program/program.ts';
 import { type Batch, BatchWriter, countsOf } from './batch.ts';
-import { CHUNKS_IN_FLIGHT } from './chunk-length.ts';
 import { MAX_DEPTH } from './depth.ts';
 import { type BlockCopy, windowBlocks } from './kv-pool.ts';
 import type { LogprobReader, TopOfRows } from './logprobs.ts';
@@ -58,6 +57,9 @@ export interface SlotSampling {
   /** The last ids that are no prompt but output. */
   readonly numAnswered: number;
 }
+
+/** Chunks of prompts in flight: one runs while the next is prepared, so that an abort is answered soon. */
+export const CHUNKS_IN_FLIGHT = 2;
 
 /** Totals; `hostMilliseconds` is what submitting passes that sample took of the host's thread. */
 export interface RunnerCounts {
@@ -268,7 +270,10 @@ export class Runner {
   /** Makes what reads rows of prompts. @throws DeviceLimitError when there is no memory; everything else works on then */
   async prepareReading({ name }: Reading): Promise<void> {
     this.#rowReader ??= import('./row-reader.ts').then(({ RowReader }) =>
-      RowReader.create(this.#gpu, this.#weights, this.executor, this.#spec, this.#options),
+      RowReader.create(this.#gpu, this.#weights, this.executor, this.#spec, {
+        ...this.#options,
+        maxInFlight: CHUNKS_IN_FLIGHT,
+      }),
     );
     try {
       this.#rows = await this.#rowReader;

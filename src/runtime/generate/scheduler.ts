@@ -8,12 +8,12 @@ import { FEW_ROWS } from '../../graph/op-list.ts';
 import { MAX_DRAFTS } from '../program/plans.ts';
 import { Admission, type AdmissionOptions } from './admission.ts';
 import { type Batch, type BatchSequence, rowsOf } from './batch.ts';
-import { CHUNKS_IN_FLIGHT, ChunkLength } from './chunk-length.ts';
+import { ChunkLength } from './chunk-length.ts';
 import { createDepthGauge, singleStep } from './depth.ts';
 import type { KvPool, Written } from './kv-pool.ts';
 import { draftAfter, draftKnown } from './module-drafts.ts';
-import { partsOfChunk, type ReadPart, submitChunk } from './read-chunk.ts';
-import type { Picked, Runner } from './runner.ts';
+import type { ReadPart } from './read-chunk.ts';
+import { CHUNKS_IN_FLIGHT, type Picked, type Runner } from './runner.ts';
 import type { RowsRead, Sequence } from './sequence.ts';
 
 export interface SchedulerOptions extends AdmissionOptions {
@@ -341,11 +341,14 @@ export class Scheduler {
 
   /** The next chunk of a prompt of which rows are read, and of others like it. */
   async #readPrompts(first: ReadPart, mostRows: number): Promise<void> {
+    const { partsOfChunk, submitChunk } = await import('./read-chunk.ts');
     const chosen = await partsOfChunk(this.#admission, first, mostRows);
     if (chosen.length === 0) return;
-    const { batch, parts, picked } = submitChunk(this.#runner, this.#admission, chosen, this.#drafts);
+    const { batch, parts, picked } = submitChunk(this.#runner, this.#admission, chosen);
+    const sequences = chosen.map(({ sequence }) => sequence);
+    if (this.#drafts) draftKnown(this.#runner, sequences, batch, 'c');
     for (const { sequence } of parts) sequence.inFlight++;
-    for (const { sequence } of chosen) {
+    for (const sequence of sequences) {
       this.#rotate(sequence);
       this.#pool.publish(sequence.table!, sequence.ids, sequence.written, sequence.known);
     }
