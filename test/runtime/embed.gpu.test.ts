@@ -113,7 +113,13 @@ const sharing: [name: string, source: () => Source, options: LoadOptions][] = [
   ['chunks of few rows', () => tiny, { prefillRows: 12 }],
 ];
 it.each(sharing)('short texts share passes, each as it is alone: with %s', async (_, source, options) => {
-  const load = { contextLength: 96, prefillRows: 64, debug: { selfTest: false }, ...options };
+  const load = {
+    contextLength: 96,
+    cacheTokens: 2048,
+    prefillRows: 64,
+    debug: { selfTest: false },
+    ...options,
+  };
   // Two, so that each computes everything.
   const [one, other] = [await reader(source(), load), await reader(source(), load)];
   try {
