@@ -57,18 +57,19 @@ export function localBackend(model: Model, id: string): Backend {
     const plan = checkCompletion(body, known);
     const head = { ...stamp('cmpl'), object: 'text_completion' as const };
     const costs = createCosts();
+    const left = new AbortController();
+    const promptAt = readAhead(model, plan, AbortSignal.any([left.signal, ...(signal ? [signal] : [])]));
     try {
-      let prompt: Prompt | undefined;
       for (let index = 0; index < plan.prompts.length * plan.n; index++) {
-        if (!prompt || index % plan.n === 0) {
-          prompt = await readPrompt(model, plan, index / plan.n, signal);
-        }
+        const prompt = await promptAt(Math.floor(index / plan.n));
         for await (const choice of textChoice(model, plan, prompt, index, signal, costs)) {
           yield { ...head, choices: [choice] };
         }
       }
     } catch (error) {
       throw apiErrorOf(error, signal, { text: 'prompt', held: 'prompt' });
+    } finally {
+      left.abort();
     }
     yield { ...head, choices: [], ...costs.total() };
   }
@@ -150,11 +151,32 @@ interface Prompt {
   scored: readonly ScoredToken[] | undefined;
 }
 
+/** Prompts that are read while the one before them is answered: side by side they cost less. */
+const AHEAD = 8;
+
+function readAhead(
+  model: Model,
+  plan: CompletionPlan,
+  signal: AbortSignal,
+): (index: number) => Promise<Prompt> {
+  const reading: Promise<Prompt>[] = [];
+  return (index) => {
+    for (let i = reading.length; i < Math.min(index + AHEAD, plan.prompts.length); i++) {
+      reading[i] = readPrompt(model, plan, i, signal);
+      // Whoever comes to it is told.
+      reading[i]!.catch(() => {});
+    }
+    // Those before are answered.
+    delete reading[index - 1];
+    return reading[index]!;
+  };
+}
+
 async function readPrompt(
   model: Model,
   { prompts, options, isEchoed, promptLogprobs }: CompletionPlan,
   index: number,
-  signal: AbortSignal | undefined,
+  signal: AbortSignal,
 ): Promise<Prompt> {
   const { tokenizer } = model;
   const prompt = prompts[index]!;
@@ -163,7 +185,8 @@ async function readPrompt(
   const counts = [isEchoed ? options.logprobs : undefined, promptLogprobs].filter((n) => n !== undefined);
   // Where nothing is generated, this is what finds out whether the prompt can be read at all.
   const isScored = counts.length > 0 || options.maxTokens === 0;
-  const asked = { logprobs: Math.max(0, ...counts), ...(signal && { signal }) };
+  // A signal of its own: Node warns of many listeners to one.
+  const asked = { logprobs: Math.max(0, ...counts), signal: AbortSignal.any([signal]) };
   return { ids, echo, scored: isScored ? await model.score(ids, asked) : undefined };
 }
 
