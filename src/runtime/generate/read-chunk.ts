@@ -52,11 +52,11 @@ function isAlike({ phase, computed, written, options }: Sequence, first: Sequenc
 
 /** Submits a chunk, and what reads its rows. */
 export function submitChunk(runner: Runner, admission: Admission, parts: readonly ReadPart[]): ReadChunk {
-  const batch = parts.map(({ sequence: { slot, computed, ids, numPrompt }, rows }) => ({
+  const batch = parts.map(({ sequence: { slot, computed, ids, anglesLength }, rows }) => ({
     slot: slot!,
     position: computed,
     tokens: ids.slice(computed, computed + rows),
-    length: Math.max(numPrompt, computed + 1),
+    length: Math.max(anglesLength, computed + 1),
   }));
   let firstRow = 0;
   const wanted = parts.map(({ sequence, rows }) => {
