@@ -33,13 +33,20 @@ export interface AddedToken {
 /** A stretch of text, or an added token found in it. */
 export type Segment = string | AddedToken;
 
+/** Far above any real tokenizer, and low enough that finding tokens needs little memory and few steps for a character. */
+const MAX_TOKENS = 2 ** 18;
+const MAX_TEXT = 256;
+const MAX_NODES = 2 ** 19;
+
 const TOKEN_KEYS = ['id', 'content', 'single_word', 'lstrip', 'rstrip', 'normalized', 'special'];
 
 /** @param json the `added_tokens` section of tokenizer.json; null or absent means none. */
 export function readAddedTokens(json: unknown): AddedToken[] {
   const contents = new Set<string>();
   const ids = new Set<number>();
-  return readArray(json ?? [], 'added_tokens').map((entry, i) => {
+  const entries = readArray(json ?? [], 'added_tokens');
+  checkCount(entries.length, 'added_tokens');
+  return entries.map((entry, i) => {
     const where = `added_tokens[${i}]`;
     const token = readAddedToken(entry, where);
     const { content, id } = token;
@@ -55,12 +62,19 @@ export function readAddedTokens(json: unknown): AddedToken[] {
   });
 }
 
+export function checkCount(count: number, where: string): void {
+  if (count > MAX_TOKENS) throw unsupported(where, `${count} tokens`, `at most ${MAX_TOKENS}`);
+}
+
 export function readAddedToken(entry: unknown, where: string): AddedToken {
   const object = readObject(entry, where);
   rejectUnknownKeys(object, where, TOKEN_KEYS);
   const content = readString(object.content, `${where}.content`);
   if (content === '' || hasLoneSurrogate(content)) {
     throw unsupported(`${where}.content`, content, 'a text that is not empty and is well-formed Unicode');
+  }
+  if (content.length > MAX_TEXT) {
+    throw unsupported(`${where}.content`, content, `a text of at most ${MAX_TEXT} characters`);
   }
   const special = readBoolean(object.special, `${where}.special`, false);
   return Object.freeze({
@@ -92,11 +106,9 @@ export function mergeAddedTokens(
 }
 
 interface TrieNode {
-  readonly children: Map<number, TrieNode>;
+  children: Map<number, TrieNode> | undefined;
   token: AddedToken | undefined;
 }
-
-const newNode = (): TrieNode => ({ children: new Map(), token: undefined });
 
 const isWhiteSpace = (text: string, i: number): boolean => /\p{White_Space}/u.test(text.charAt(i));
 const WORD_CHARACTER = '[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\p{Join_Control}]';
@@ -105,26 +117,37 @@ const STARTS_WITH_WORD = new RegExp(`^${WORD_CHARACTER}`, 'u');
 
 /** Cuts a set of added tokens out of text. */
 export class AddedTokenFinder {
-  private readonly root = newNode();
+  private readonly root: TrieNode = { children: undefined, token: undefined };
   /** Finds the next UTF-16 unit with which a token can begin. */
   private readonly firstUnits: RegExp;
 
   /** @param normalize how the searched texts are normalized; applied to the tokens' texts too. */
   constructor(tokens: readonly AddedToken[], normalize: (text: string) => string) {
+    let numNodes = 0;
     for (const token of tokens) {
       const content = normalize(token.content);
       let node = this.root;
       for (let i = 0; i < content.length; i++) {
+        node.children ??= new Map();
         let child = node.children.get(content.charCodeAt(i));
         if (child === undefined) {
-          child = newNode();
+          if (++numNodes > MAX_NODES) {
+            throw unsupported(
+              'added_tokens',
+              `${tokens.length} tokens`,
+              `texts of ${MAX_NODES} characters in all`,
+            );
+          }
+          child = { children: undefined, token: undefined };
           node.children.set(content.charCodeAt(i), child);
         }
         node = child;
       }
       node.token ??= token;
     }
-    const units = [...this.root.children.keys()].map((unit) => `\\u${unit.toString(16).padStart(4, '0')}`);
+    const units = [...(this.root.children?.keys() ?? [])].map(
+      (unit) => `\\u${unit.toString(16).padStart(4, '0')}`,
+    );
     this.firstUnits = new RegExp(`[${units.join('')}]`, 'g');
   }
 
@@ -136,6 +159,8 @@ export class AddedTokenFinder {
     const out: Segment[] = [];
     const { firstUnits } = this;
     let textStart = 0;
+    /** Where the white space ends that was looked at last, so that none is looked at for each token in it. */
+    let spaceEnd = 0;
     for (let at = 0; ; ) {
       firstUnits.lastIndex = at;
       if (!firstUnits.test(text)) break;
@@ -151,7 +176,11 @@ export class AddedTokenFinder {
       let start = matchStart;
       let end = found.end;
       if (token.lstrip) while (start > textStart && isWhiteSpace(text, start - 1)) start--;
-      if (token.rstrip) while (isWhiteSpace(text, end)) end++;
+      if (token.rstrip) {
+        end = Math.max(end, spaceEnd);
+        while (isWhiteSpace(text, end)) end++;
+        spaceEnd = end;
+      }
       if (textStart < start) out.push(text.slice(textStart, start));
       out.push(token);
       textStart = end;
@@ -164,7 +193,7 @@ export class AddedTokenFinder {
     let longest: { token: AddedToken; end: number } | undefined;
     let node: TrieNode | undefined = this.root;
     for (let i = start; i < text.length; i++) {
-      node = node.children.get(text.charCodeAt(i));
+      node = node.children?.get(text.charCodeAt(i));
       if (node === undefined) break;
       if (node.token !== undefined) longest = { token: node.token, end: i + 1 };
     }

@@ -2,7 +2,7 @@
  * @file Which tokens begin, end and pad a text, and which are added, from tokenizer_config.json and the `post_processor` section of
  * tokenizer.json.
  */
-import { type AddedToken, readAddedToken } from './added-tokens.ts';
+import { type AddedToken, checkCount, readAddedToken } from './added-tokens.ts';
 import { TokenizerError } from './errors.ts';
 import {
   describe,
@@ -32,13 +32,15 @@ export function readTokenizerConfig(json: unknown): TokenizerConfig {
   const flag = (key: string): boolean | undefined =>
     (config[key] ?? null) === null ? undefined : readBoolean(config[key], key, false);
   const decoder = readObject(config.added_tokens_decoder ?? {}, 'added_tokens_decoder');
+  const added = Object.entries(decoder);
+  checkCount(added.length, 'added_tokens_decoder');
   return {
     bosToken: readToken(config.bos_token, 'bos_token'),
     eosToken: readToken(config.eos_token, 'eos_token'),
     padToken: readToken(config.pad_token, 'pad_token'),
     addBosToken: flag('add_bos_token'),
     addEosToken: flag('add_eos_token'),
-    addedTokens: Object.entries(decoder).map(([id, token]) => {
+    addedTokens: added.map(([id, token]) => {
       const where = `added_tokens_decoder[${describe(id)}]`;
       return readAddedToken({ ...readObject(token, where), id: Number(id) }, where);
     }),

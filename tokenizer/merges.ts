@@ -6,7 +6,7 @@ import { TokenizerError } from './errors.ts';
 import { describe, readArray, unsupported } from './json.ts';
 import { MergeQueue } from './merge-queue.ts';
 import { type MergeRules, NO_MERGE, type PairQueue } from './merger.ts';
-import { MAX_PROBES, powerOfTwo } from './token-index.ts';
+import { maxSteps, powerOfTwo } from './token-index.ts';
 
 /** Where the tokens of rules are looked up. */
 interface TokenLookup {
@@ -26,6 +26,8 @@ export class MergeTable implements MergeRules {
   private readonly entries: Int32Array;
   private readonly mask: number;
   private readonly mergedIds: Int32Array;
+  /** How often an entry was not where it was looked for first. */
+  private numSteps = 0;
   private readonly numRanks: number;
 
   /**
@@ -71,7 +73,7 @@ export class MergeTable implements MergeRules {
       if (!mayMake(mergedId)) continue;
       this.mergedIds[rank] = mergedId;
       const at = this.find(leftId, rightId);
-      if (at < 0) {
+      if (this.numSteps > maxSteps(rules.length)) {
         throw new TokenizerError(
           'model.merges has pairs of ids that were chosen to be slow to find; supported: the merges of a trained tokenizer',
         );
@@ -85,7 +87,7 @@ export class MergeTable implements MergeRules {
   /** The rank of the rule that merges two tokens (lower ranks go first), or NO_MERGE. */
   rank(left: number, right: number): number {
     const at = this.find(left, right);
-    return at < 0 || this.entries[at] === 0 ? NO_MERGE : this.entries[at + 2]!;
+    return this.entries[at] === 0 ? NO_MERGE : this.entries[at + 2]!;
   }
 
   /** The token that the rule of this rank makes. */
@@ -97,15 +99,13 @@ export class MergeTable implements MergeRules {
     return new MergeQueue(this.numRanks, 3 * numTokens);
   }
 
-  /** Where the entry of a pair is, or the empty place where it would be; -1: neither is near. */
+  /** Where the entry of a pair is, or the empty place where it would be. */
   private find(left: number, right: number): number {
     const { entries, mask } = this;
-    let slot = hashPair(left, right) & mask;
-    for (let i = 0; i < MAX_PROBES; i++) {
+    for (let slot = hashPair(left, right) & mask; ; slot = (slot + 1) & mask) {
       const at = slot * 3;
       if (entries[at] === 0 || (entries[at] === left + 1 && entries[at + 1] === right)) return at;
-      slot = (slot + 1) & mask;
+      this.numSteps++;
     }
-    return -1;
   }
 }

@@ -13,6 +13,8 @@ import { describe } from './json.ts';
 /** Far above any real pattern, and low enough that reading and compiling takes almost no time. */
 const MAX_LENGTH = 10_000;
 const MAX_DEPTH = 50;
+/** Of the ways in which the body of a repetition can match, for all its rounds together, as a power of two. */
+const MAX_WAYS_LOG2 = 12;
 const WHITE_SPACE = '\\p{White_Space}';
 
 /** General categories; other property names are tried as scripts. */
@@ -77,6 +79,8 @@ class PatternReader {
   private at = 0;
   private depth = 0;
   private numAtomic = 0;
+  /** In how many ways what was read so far can match the same text at most, as a power of two. */
+  private waysLog2 = 0;
   private readonly pattern: string;
   private readonly where: string;
 
@@ -100,6 +104,7 @@ class PatternReader {
       const char = this.peek();
       if (char === '|') {
         this.at++;
+        this.waysLog2++;
         source += '|';
         previousLetter = '';
         continue;
@@ -110,7 +115,8 @@ class PatternReader {
           `"${previousLetter}${char}" without regard to case, which Oniguruma also matches with a ligature`,
         );
       }
-      source += this.repeated(this.atom(ignoreCase));
+      const waysBefore = this.waysLog2;
+      source += this.repeated(this.atom(ignoreCase), waysBefore);
       previousLetter = isLetter ? char : '';
     }
     this.depth--;
@@ -156,15 +162,19 @@ class PatternReader {
       else if (kind === '?-i:') isCaseIgnored = false;
       else open = kind === '?>' ? '' : `(${kind}`;
     }
+    const waysBefore = this.waysLog2;
     const body = this.alternatives(isCaseIgnored);
     if (this.next() !== ')') throw this.error('an unclosed (');
+    // Only one way is tried inside a look-around.
+    if (open !== '(?:') this.waysLog2 = waysBefore;
     return open === '' ? this.atomic(body) : `${open}${body})`;
   }
 
-  /** An atom with the quantifier behind it. */
-  private repeated(atom: string): string {
+  /** An atom with the quantifier behind it. `waysBefore`: those of what is before the atom. */
+  private repeated(atom: string, waysBefore: number): string {
     const found = this.match(QUANTIFIER);
     if (found === null) return atom;
+    this.repeatWays(found[0], waysBefore);
     let quantifier = found[1] === undefined ? found[0] : `{0,${found[1]}}`;
     const isBraced = quantifier.startsWith('{');
     if (!isBraced && this.peek() === '?') {
@@ -172,11 +182,25 @@ class PatternReader {
       quantifier += '?';
     } else if (!isBraced && this.peek() === '+') {
       this.at++;
+      this.waysLog2 = waysBefore;
       return this.atomic(atom + quantifier);
     }
     const stacked = this.match(QUANTIFIER);
     if (stacked !== null) throw this.error(`the quantifier ${found[0]}${stacked[0]} (stacked)`);
     return atom + quantifier;
+  }
+
+  /** Where each round of a repetition can match in several ways, an engine may try all combinations, forever. */
+  private repeatWays(quantifier: string, waysBefore: number): void {
+    const [, least, comma, most] = /^\{(\d*)(,?)(\d*)\}$/.exec(quantifier) ?? [];
+    const isExact = least !== undefined && comma === '';
+    const max =
+      quantifier === '?' ? 1 : isExact ? Number(least) : most ? Number(most) : Number.POSITIVE_INFINITY;
+    const inside = this.waysLog2 - waysBefore;
+    if (inside > 0 && max > 1 && inside * max > MAX_WAYS_LOG2) {
+      throw this.error(`a repetition of what can match in several ways (${quantifier})`);
+    }
+    this.waysLog2 += isExact ? inside * (max - 1) : max > 64 ? 64 : max * (inside + 1);
   }
 
   /** What matches as `source` does the first time, and is not tried in another way. */

@@ -4,8 +4,8 @@
  */
 import { TokenizerError } from './errors.ts';
 
-/** Random entries of a table that is two thirds full are found in some 200 steps at worst; more were chosen to be slow. */
-export const MAX_PROBES = 1000;
+/** Entries of a trained tokenizer take one or two steps each; where they take more than this, they were chosen to be slow. */
+export const maxSteps = (numEntries: number): number => 16 * numEntries + 1000;
 
 /** The smallest power of two that is at least `n`. */
 export const powerOfTwo = (n: number): number => 2 ** Math.ceil(Math.log2(Math.max(n, 2)));
@@ -27,6 +27,7 @@ export class TokenIndex {
   /** Open addressing: id + 1, or 0. */
   readonly slots: Int32Array;
   private readonly mask: number;
+  private numStepsLeft: number;
 
   /** @param capacity how many tokens will be added. */
   constructor(bytes: Uint8Array, offsets: Uint32Array, capacity: number) {
@@ -34,19 +35,16 @@ export class TokenIndex {
     this.offsets = offsets;
     this.slots = new Int32Array(powerOfTwo(capacity * 1.5));
     this.mask = this.slots.length - 1;
+    this.numStepsLeft = maxSteps(capacity);
   }
 
   /** Lets a token be found by its bytes, which no other has. */
   add(id: number): void {
     const { slots, mask } = this;
     let slot = endHash(hashBytes(this.bytes, this.offsets[id]!, this.offsets[id + 1]!)) & mask;
-    for (let i = 0; i < MAX_PROBES; i++) {
-      if (slots[slot] === 0) {
-        slots[slot] = id + 1;
-        return;
-      }
-      slot = (slot + 1) & mask;
-    }
+    for (; slots[slot] !== 0; slot = (slot + 1) & mask) this.numStepsLeft--;
+    slots[slot] = id + 1;
+    if (this.numStepsLeft >= 0) return;
     throw new TokenizerError(
       'model.vocab has tokens that were chosen to be slow to find; supported: the vocabulary of a trained tokenizer',
     );
