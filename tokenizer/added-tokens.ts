@@ -90,13 +90,22 @@ export function readAddedToken(entry: unknown, where: string): AddedToken {
 
 /**
  * The added tokens of tokenizer.json with those of tokenizer_config.json, whose flags win, as in transformers. A token has the id
- * that tokenizer.json gives its text; `idOf` tells those of its vocabulary.
+ * that tokenizer.json gives its text; `idOf` tells those of its vocabulary, which has `vocabSize` tokens.
+ * @throws TokenizerError for an id that is not the next one: the library `tokenizers` would give another.
  */
 export function mergeAddedTokens(
   own: readonly AddedToken[],
   more: readonly AddedToken[],
+  vocabSize: number,
   idOf: (content: string) => number | undefined,
 ): AddedToken[] {
+  let next = vocabSize;
+  own.forEach(({ content, id }, i) => {
+    if (idOf(content) === undefined && id !== next) {
+      throw unsupported(`added_tokens[${i}].id`, id, `${next}, the next one after model.vocab`);
+    }
+    next = Math.max(next, id + 1);
+  });
   const merged = new Map(own.map((token) => [token.content, token]));
   for (const token of more) {
     const id = merged.get(token.content)?.id ?? idOf(token.content) ?? token.id;

@@ -60,8 +60,11 @@ export interface TemplateTokens {
   readonly after: string | undefined;
 }
 
-/** ByteLevel, which only moves offsets, adds none. */
-export function readTemplate(json: unknown): TemplateTokens {
+/**
+ * ByteLevel, which only moves offsets, adds none.
+ * @param idOf the id of a token; `special_tokens` may give no other.
+ */
+export function readTemplate(json: unknown, idOf: (token: string) => number | undefined): TemplateTokens {
   let template: TemplateTokens = { before: undefined, after: undefined };
   for (const { step, where, type } of readSteps(json, 'post_processor', 'processors')) {
     if (type === 'ByteLevel') continue;
@@ -86,7 +89,16 @@ export function readTemplate(json: unknown): TemplateTokens {
     const tokenAt = (i: number): string | undefined => {
       if (i < 0 || i >= parts.length) return undefined;
       const path = `${where}.single[${i}].SpecialToken`;
-      return readString(readObject(parts[i]!.SpecialToken, path).id, `${path}.id`);
+      const token = readString(readObject(parts[i]!.SpecialToken, path).id, `${path}.id`);
+      const known = readObject(step.special_tokens ?? {}, `${where}.special_tokens`);
+      if (Object.hasOwn(known, token)) {
+        const tokenPath = `${where}.special_tokens[${describe(token)}]`;
+        const ids = readArray(readObject(known[token], tokenPath).ids, `${tokenPath}.ids`);
+        const id = ids.length === 1 ? ids[0] : ids;
+        if (id !== idOf(token))
+          throw unsupported(`${tokenPath}.ids`, id, `${idOf(token)}, the id of this token`);
+      }
+      return token;
     };
     template = { before: tokenAt(at - 1), after: tokenAt(at + 1) };
   }

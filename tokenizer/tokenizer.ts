@@ -272,11 +272,15 @@ function readTokenizer(json: unknown, moreTokens: readonly AddedToken[], readKin
     const id = Object.hasOwn(vocab, content) ? vocab[content] : undefined;
     return isId(id) ? id : undefined;
   };
-  const addedTokens = mergeAddedTokens(readAddedTokens(sections.added_tokens), moreTokens, idOf);
+  const own = readAddedTokens(sections.added_tokens);
+  const addedTokens = mergeAddedTokens(own, moreTokens, Object.keys(vocab).length, idOf);
   return {
     addedTokens,
     kind: readKind(sections, addedTokens),
-    template: readTemplate(sections.post_processor),
+    template: readTemplate(
+      sections.post_processor,
+      (token) => addedTokens.find(({ content }) => content === token)?.id ?? idOf(token),
+    ),
   };
 }
 

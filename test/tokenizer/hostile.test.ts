@@ -135,6 +135,17 @@ describe('what is not supported is refused by the name of its field, with what w
       (j) => (j.added_tokens[0]!.content = '\ud800'),
       /added_tokens\[0\]\.content/,
     ],
+    [
+      'a template that gives a token another id',
+      (j) =>
+        (j.post_processor = {
+          type: 'TemplateProcessing',
+          single: [{ SpecialToken: { id: '<|im_end|>', type_id: 0 } }, { Sequence: { id: 'A', type_id: 0 } }],
+          pair: [],
+          special_tokens: { '<|im_end|>': { id: '<|im_end|>', ids: [3], tokens: ['<|im_end|>'] } },
+        }),
+      /special_tokens\["<\|im_end\|>"\]\.ids is 3; supported: 1017/,
+    ],
     ['two added tokens with one id', (j) => (j.added_tokens[1]!.id = 1015), /added_tokens\[1\]/],
     [
       'two added tokens with one text',
@@ -210,11 +221,19 @@ describe('what is not supported is refused by the name of its field, with what w
   });
 });
 
+test('an added token has the next id after model.vocab, as the library tokenizers would give it', () => {
+  const json = tinyJson();
+  json.added_tokens[3]!.id = 1030;
+  expect(() => Tokenizer.fromJSON(json)).toThrow(
+    /tokenizer\.json: added_tokens\[3\]\.id is 1030; supported: 1018, the next one after model\.vocab/,
+  );
+});
+
 test('loading touches no prototype', () => {
   const json = tinyJson();
-  const vocab = JSON.parse('{"__proto__": 1030, "constructor": 1031, "hasOwnProperty": 1032}');
+  const vocab = JSON.parse('{"__proto__": 1015, "constructor": 1016, "hasOwnProperty": 1017}');
   json.model.vocab = Object.defineProperties(json.model.vocab, Object.getOwnPropertyDescriptors(vocab));
-  json.added_tokens.push({ id: 1033, content: 'toString' });
+  json.added_tokens = [{ id: 1018, content: 'toString' }];
   const before = Object.getOwnPropertyNames(Object.prototype);
   Tokenizer.fromJSON(json).encode('__proto__ constructor toString');
   expect(Object.getOwnPropertyNames(Object.prototype)).toEqual(before);

@@ -28,9 +28,20 @@ export interface TokenizerJson {
 /** A fresh copy, to be changed at will. */
 export const tinyJson = (): TokenizerJson => JSON.parse(source);
 
-/** The tiny tokenizer with changes made by `change`. */
+/**
+ * The tiny tokenizer with changes made by `change`. Where they leave other ids to be the next ones after model.vocab, the added tokens
+ * keep theirs by standing in model.vocab too.
+ */
 export function tinyTokenizer(change: (json: TokenizerJson) => void = () => {}, config?: unknown): Tokenizer {
   const json = tinyJson();
   change(json);
+  const { vocab } = json.model ?? {};
+  if (vocab && Array.isArray(json.added_tokens)) {
+    const isNext = json.added_tokens.every(({ id }, i) => id === Object.keys(vocab).length + i);
+    for (const { content, id } of isNext ? [] : json.added_tokens) {
+      if (!Object.hasOwn(vocab, content))
+        Object.defineProperty(vocab, content, { value: id, enumerable: true });
+    }
+  }
   return Tokenizer.fromJSON(json, config);
 }
