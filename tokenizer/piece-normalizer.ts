@@ -7,8 +7,8 @@ import { readObject, readSteps, readString, rejectUnknownKeys, type Step, unsupp
 import type { Kind } from './kind.ts';
 import { type Normalizer, readUnicodeForm } from './normalize.ts';
 import { readMetaspace } from './piece-decoder.ts';
-import { readSplit, regexSplitter, type SplitPattern } from './pretokenize.ts';
-import { compileOniguruma } from './regex.ts';
+import { readSplit, type SplitStep, stepSplitter } from './piece-split.ts';
+import { compileOniguruma, escapeText } from './regex.ts';
 
 /** The most that all steps together may make of one UTF-16 unit, so that a text stays a text. */
 const MAX_GROWTH = 1024;
@@ -82,23 +82,14 @@ export function readPiecePreTokenizer(json: unknown): Pick<Kind, 'prepare' | 'sp
       const isPrefixed = prependScheme === 'always' || (prependScheme === 'first' && isStart);
       return isPrefixed && text !== '' && !text.startsWith(replacement) ? replacement + text : text;
     };
-    const pattern = { pattern: `\\x{${replacement.codePointAt(0)!.toString(16)}}`, where: steps[0]!.where };
-    return {
-      prepare,
-      split: isSplit ? regexSplitter([{ ...pattern, behavior: 'MergedWithNext' }]) : wholeText,
-    };
+    if (!isSplit) return { prepare, split: stepSplitter([]) };
+    const regex = compileOniguruma(escapeText(replacement), steps[0]!.where);
+    return { prepare, split: stepSplitter([{ regex, behavior: 'MergedWithNext', isInverted: false }]) };
   }
-  const patterns = steps.map((entry): SplitPattern => {
-    const pattern = readSplit(entry);
-    if (!pattern) throw unsupported(`${entry.where}.type`, entry.type, SUPPORTED);
-    return pattern;
+  const splits = steps.map((entry): SplitStep => {
+    const split = readSplit(entry);
+    if (!split) throw unsupported(`${entry.where}.type`, entry.type, SUPPORTED);
+    return split;
   });
-  return {
-    prepare: (stretch) => stretch,
-    split: patterns.length === 0 ? wholeText : regexSplitter(patterns),
-  };
+  return { prepare: (stretch) => stretch, split: stepSplitter(splits) };
 }
-
-const wholeText = (text: string, ends: number[]): void => {
-  if (text !== '') ends.push(text.length);
-};

@@ -10,7 +10,6 @@ import {
   readSteps,
   readString,
   rejectUnknownKeys,
-  type Step,
   unsupported,
 } from './json.ts';
 import { compileOniguruma, engineReason, escapeText } from './regex.ts';
@@ -24,8 +23,8 @@ const SUPPORTED = 'Split and Digits steps and then one ByteLevel, in a Sequence'
 /** The splitter of the `pre_tokenizer` section of tokenizer.json. */
 export function readPreTokenizer(json: unknown): Splitter {
   const patterns = readPatterns(json);
-  const isIsolated = patterns.every(({ behavior = 'Isolated' }) => behavior === 'Isolated');
-  const scanner = isIsolated ? knownScanner(patterns.map(({ pattern }) => pattern)) : undefined;
+  const mayHaveGaps = patterns.every((pattern) => pattern.mayHaveGaps !== false);
+  const scanner = mayHaveGaps ? knownScanner(patterns.map(({ pattern }) => pattern)) : undefined;
   return scanner ?? regexSplitter(patterns);
 }
 
@@ -33,25 +32,29 @@ export function readPreTokenizer(json: unknown): Splitter {
 export interface SplitPattern {
   readonly pattern: string;
   readonly where: string;
-  /**
-   * What becomes of matches and of gaps between them, as in Split: a piece each (Isolated, the default), or a match joins what is
-   * before or after it, or neighbours of one sort are one piece. Removed: a gap would be lost, and is an error.
-   */
-  readonly behavior?: string;
-  /** Matches count as gaps, and gaps as matches. */
-  readonly isInverted?: boolean;
+  /** False: text that the pattern does not match would be lost, and is an error. Default: true. */
+  readonly mayHaveGaps?: boolean;
 }
 
 /** The patterns of the `pre_tokenizer` section of tokenizer.json, in the order they split in. */
 export function readPatterns(json: unknown): SplitPattern[] {
   const patterns: SplitPattern[] = [];
   const steps = readSteps(json, 'pre_tokenizer', 'pretokenizers');
-  steps.forEach((entry, i) => {
-    const { step, where, type } = entry;
+  steps.forEach(({ step, where, type }, i) => {
     const isLast = i === steps.length - 1;
-    const pattern = isLast ? undefined : readSplit(entry);
-    if (pattern) {
-      patterns.push(pattern);
+    if (type === 'Split' && !isLast) {
+      rejectUnknownKeys(step, where, ['type', 'pattern', 'behavior', 'invert']);
+      const isInverted = readBoolean(step.invert, `${where}.invert`, false);
+      // Isolated keeps both matches and gaps, so inverting the pattern changes nothing. Removed drops the gaps of an inverted one.
+      const isRemoved = step.behavior === 'Removed' && isInverted;
+      if (step.behavior !== 'Isolated' && !isRemoved) {
+        throw unsupported(`${where}.behavior`, step.behavior, '"Isolated", or "Removed" with invert');
+      }
+      patterns.push({ ...readPattern(step.pattern, `${where}.pattern`), mayHaveGaps: !isRemoved });
+    } else if (type === 'Digits' && !isLast) {
+      rejectUnknownKeys(step, where, ['type', 'individual_digits']);
+      const isSingle = readBoolean(step.individual_digits, `${where}.individual_digits`, false);
+      patterns.push({ pattern: isSingle ? '\\p{N}' : '\\p{N}+', where });
     } else if (type === 'ByteLevel' && isLast) {
       rejectUnknownKeys(step, where, ['type', 'add_prefix_space', 'trim_offsets', 'use_regex']);
       readBoolean(step.trim_offsets, `${where}.trim_offsets`, true);
@@ -72,31 +75,8 @@ export function readPatterns(json: unknown): SplitPattern[] {
   return patterns;
 }
 
-/** The pattern of a Split or Digits step; undefined for another step. */
-export function readSplit({ step, where, type }: Step): SplitPattern | undefined {
-  if (type === 'Digits') {
-    rejectUnknownKeys(step, where, ['type', 'individual_digits']);
-    const isSingle = readBoolean(step.individual_digits, `${where}.individual_digits`, false);
-    return { pattern: isSingle ? '\\p{N}' : '\\p{N}+', where };
-  }
-  if (type !== 'Split') return undefined;
-  rejectUnknownKeys(step, where, ['type', 'pattern', 'behavior', 'invert']);
-  const isInverted = readBoolean(step.invert, `${where}.invert`, false);
-  const behavior = readString(step.behavior, `${where}.behavior`);
-  // What is not inverted would drop the matches.
-  if (!BEHAVIORS.includes(behavior) || (behavior === 'Removed' && !isInverted)) {
-    throw unsupported(
-      `${where}.behavior`,
-      behavior,
-      '"Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous", or "Removed" with invert',
-    );
-  }
-  return { ...readPattern(step.pattern, `${where}.pattern`), behavior, isInverted };
-}
-
-const BEHAVIORS = ['Isolated', 'MergedWithPrevious', 'MergedWithNext', 'Contiguous', 'Removed'];
-
-function readPattern(json: unknown, where: string): SplitPattern {
+/** The pattern of a Split step. */
+export function readPattern(json: unknown, where: string): SplitPattern {
   const object = readObject(json, where);
   rejectUnknownKeys(object, where, ['Regex', 'String']);
   if (typeof object.String === 'string')
@@ -106,10 +86,9 @@ function readPattern(json: unknown, where: string): SplitPattern {
 
 /** Splits by the first pattern, then each piece by the second, and so on. A later pattern sees only its piece. */
 export function regexSplitter(patterns: readonly SplitPattern[]): Splitter {
-  const regexes = patterns.map(({ pattern, where, behavior = 'Isolated', isInverted = false }) => ({
+  const regexes = patterns.map(({ pattern, where, mayHaveGaps = true }) => ({
     regex: compileOniguruma(pattern, where),
-    behavior,
-    isInverted,
+    mayHaveGaps,
   }));
   return (text, ends) => {
     let pieceEnds = [text.length];
@@ -126,43 +105,28 @@ export function regexSplitter(patterns: readonly SplitPattern[]): Splitter {
   };
 }
 
-interface SplitStep {
-  readonly regex: RegExp;
-  readonly behavior: string;
-  readonly isInverted: boolean;
-}
-
 /** Matches and the gaps between them become pieces; an empty match is a cut. `offset` is added to every end. */
-function splitByRegex(piece: string, step: SplitStep, offset: number, ends: number[]): void {
-  const { regex, behavior, isInverted } = step;
-  const join = (end: number): void => {
-    ends[ends.length - 1] = end;
-  };
-  const numBefore = ends.length;
+function splitByRegex(
+  piece: string,
+  { regex, mayHaveGaps }: { regex: RegExp; mayHaveGaps: boolean },
+  offset: number,
+  ends: number[],
+): void {
   let start = 0;
-  let wasMatch = false;
-  const add = (end: number, isMatch: boolean): void => {
-    const isFirst = ends.length === numBefore;
-    if (behavior === 'MergedWithPrevious' && isMatch && !wasMatch && !isFirst) join(offset + end);
-    else if (behavior === 'MergedWithNext' && !isMatch && wasMatch) join(offset + end);
-    else if (behavior === 'Contiguous' && isMatch === wasMatch && !isFirst) join(offset + end);
-    else ends.push(offset + end);
-    start = end;
-    wasMatch = isMatch;
-  };
   const closeGap = (end: number): void => {
     if (end === start) return;
-    if (behavior === 'Removed') {
+    if (!mayHaveGaps) {
       throw new TokenizerError(
         `the pre_tokenizer drops what its pattern does not match, and this text has ${describe(piece.slice(start, end))}; supported: patterns that match all of a text`,
       );
     }
-    add(end, isInverted);
+    ends.push(offset + end);
   };
   try {
     for (const match of piece.matchAll(regex)) {
       closeGap(match.index);
-      add(match.index + match[0].length, !isInverted);
+      start = match.index + match[0].length;
+      if (match[0] !== '') ends.push(offset + start);
     }
   } catch (error) {
     if (error instanceof TokenizerError) throw error;
@@ -172,10 +136,4 @@ function splitByRegex(piece: string, step: SplitStep, offset: number, ends: numb
     );
   }
   closeGap(piece.length);
-  // Empty matches have left empty pieces.
-  let length = numBefore;
-  for (let i = numBefore; i < ends.length; i++) {
-    if (ends[i]! > (length > numBefore ? ends[length - 1]! : offset)) ends[length++] = ends[i]!;
-  }
-  ends.length = length;
 }

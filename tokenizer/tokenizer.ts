@@ -83,7 +83,8 @@ export class Tokenizer {
   private readonly normalizedTokens: AddedTokenFinder;
 
   /**
-   * @param tokenizerJson tokenizer.json, parsed. It is not kept.
+   * @param tokenizerJson tokenizer.json, parsed; for pieces its model may have `scores` in place of `merges`, as GGUF has them (see
+   *   piece-model.ts). It is not kept.
    * @param tokenizerConfig tokenizer_config.json, parsed, if there is one.
    * @throws TokenizerError naming the field that is malformed or not supported.
    */
@@ -93,7 +94,7 @@ export class Tokenizer {
     return Tokenizer.fromJSON(tokenizerJson, tokenizerConfig, readPieces);
   }
 
-  /** The same at once, for a kind that is known; by default byte-level BPE. */
+  /** The same at once, for a kind that is known: byte-level BPE, or what `readKind` reads. */
   static fromJSON(
     tokenizerJson: unknown,
     tokenizerConfig?: unknown,

@@ -98,9 +98,9 @@ describe('what is not supported is refused by the name of its field, with what w
     ],
     ['Split last', (j) => j.pre_tokenizer.pretokenizers.reverse(), /pretokenizers\[0\]\.type is "ByteLevel"/],
     [
-      'a behaviour that drops text',
-      (j) => (split(j).behavior = 'Removed'),
-      /behavior is "Removed"; supported: "Isolated"/,
+      'another behaviour',
+      (j) => (split(j).behavior = 'MergedWithNext'),
+      /behavior is "MergedWithNext"; supported: "Isolated"/,
     ],
     [
       'a pattern that has no counterpart',
