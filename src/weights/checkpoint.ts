@@ -10,6 +10,8 @@ import type { TensorEntry } from './stored-matrix.ts';
 
 export type { StoredDtype, TensorEntry } from './stored-matrix.ts';
 
+/** What matrices are stored in that are not quantised. */
+const PLAIN_DTYPES: readonly string[] = ['BF16', 'F16', 'F32', 'F64'];
 const CONFIG_FILE = 'config.json';
 const GENERATION_CONFIG_FILE = 'generation_config.json';
 const SINGLE_FILE = 'model.safetensors';
@@ -34,6 +36,8 @@ export interface Checkpoint {
   totalBytes: number;
   /** Of a file that holds everything: what the small files of other checkpoints would say, by their names. */
   made?: Readonly<Record<string, Record<string, unknown>>>;
+  /** Reads quantised matrices, where some may be. */
+  quantised?: typeof import('./quantised.ts');
 }
 
 export interface OpenOptions extends ReadOptions {
@@ -65,11 +69,15 @@ export async function openCheckpoint(
     ? await readIndexed(source, parseIndex(index, at(source, INDEX_FILE)), options)
     : await readUnindexed(source, options);
   if (!entries) return whole(SINGLE_FILE);
+  const isQuantised =
+    (config.quantization ?? config.quantization_config ?? undefined) !== undefined ||
+    entries.some(({ dtype }) => !PLAIN_DTYPES.includes(dtype));
   return {
     source,
     config,
     generationConfig: generationConfig ?? {},
     tensors: byUsualName(entries, source),
+    ...(isQuantised && { quantised: await import('./quantised.ts') }),
     totalBytes: entries.reduce((sum, { begin, end }) => sum + end - begin, 0),
   };
 }

@@ -7,7 +7,6 @@
  * the GPU. Source: compressed-tensors, compressors/quantized_compressors.
  */
 import { UnsupportedConfigError, WeightMismatchError } from '../errors.ts';
-import type { TensorEntry } from './checkpoint.ts';
 import { scalePerRow } from './fp8.ts';
 import { intFormat } from './int-format.ts';
 import { packHalves, packScales, padRows, shortNumber } from './pack.ts';
@@ -19,6 +18,7 @@ import {
   type RowsPiece,
   SCALE_DTYPES,
   type StoredMatrix,
+  type TensorEntry,
 } from './stored-matrix.ts';
 
 /** An integer matrix, or undefined. @throws MissingWeightError | WeightMismatchError | UnsupportedConfigError naming the tensor */

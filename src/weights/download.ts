@@ -1,14 +1,11 @@
 /** @file How many bytes of a checkpoint loading reads, from its headers alone. It must not know where they come from or go. */
 import type { Weight } from '../graph/weight.ts';
 import type { Checkpoint } from './checkpoint.ts';
-import { findStored } from './stored.ts';
+import { findStored, type StoredCheckpoint } from './stored.ts';
 import { claimedVectors, unclaimedBias } from './upload.ts';
 
 /** Bytes that `uploadWeights` streams for these weights: the `totalBytes` of its progress. */
-export function downloadBytes(
-  checkpoint: Pick<Checkpoint, 'config' | 'tensors'>,
-  weights: Iterable<Weight>,
-): number {
+export function downloadBytes(checkpoint: StoredCheckpoint, weights: Iterable<Weight>): number {
   const find = findStored(checkpoint);
   const bytesOf = new Map<string, number>();
   const everyWeight = [...weights];

@@ -6,11 +6,10 @@
  * Source: DeepSeek-V3, README_WEIGHTS.md; compressed-tensors, format float-quantized.
  */
 import { MissingWeightError, WeightMismatchError } from '../errors.ts';
-import type { TensorEntry } from './checkpoint.ts';
 import { formats } from './formats.ts';
 import { FP8_BLOCK } from './fp8-block.ts';
 import { packRows, packScales } from './pack.ts';
-import { fitting, type Module, SCALE_DTYPES, type StoredMatrix } from './stored-matrix.ts';
+import { fitting, type Module, SCALE_DTYPES, type StoredMatrix, type TensorEntry } from './stored-matrix.ts';
 
 /** A matrix in F8_E4M3, or undefined. @throws MissingWeightError | WeightMismatchError naming the tensor */
 export function storedFp8(module: Module): StoredMatrix | undefined {

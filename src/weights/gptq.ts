@@ -8,11 +8,17 @@
  * It must not know models or the GPU. Source: AutoGPTQ, qlinear_cuda_old.py; AutoAWQ, modules/linear/gemm.py.
  */
 import { UnsupportedConfigError, WeightMismatchError } from '../errors.ts';
-import type { TensorEntry } from './checkpoint.ts';
 import { intFormat, MAX_ANY_GROUPS } from './int-format.ts';
 import { shortNumber } from './pack.ts';
 import type { Quantization } from './quantization.ts';
-import { fitting, type Module, needed, type Piece, type StoredMatrix } from './stored-matrix.ts';
+import {
+  fitting,
+  type Module,
+  needed,
+  type Piece,
+  type StoredMatrix,
+  type TensorEntry,
+} from './stored-matrix.ts';
 
 /** AutoAWQ's order_map. */
 const AWQ_ORDER = [0, 2, 4, 6, 1, 3, 5, 7] as const;

@@ -5,10 +5,16 @@
  * It must not know models or the GPU. Source: mlx, mx.quantize.
  */
 import { UnsupportedConfigError, WeightMismatchError } from '../errors.ts';
-import type { TensorEntry } from './checkpoint.ts';
 import { intFormat } from './int-format.ts';
 import { packHalves, padRows } from './pack.ts';
-import { fitting, type Module, needed, type RowsPiece, type StoredMatrix } from './stored-matrix.ts';
+import {
+  fitting,
+  type Module,
+  needed,
+  type RowsPiece,
+  type StoredMatrix,
+  type TensorEntry,
+} from './stored-matrix.ts';
 
 /** A matrix in U32 with scales, or undefined. @throws MissingWeightError | WeightMismatchError | UnsupportedConfigError naming the tensor */
 export function storedMlx(module: Module): StoredMatrix | undefined {

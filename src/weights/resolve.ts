@@ -4,10 +4,9 @@
  */
 import { MixedFormatsError, UnsupportedConfigError } from '../errors.ts';
 import type { WantedWeight, Weight, WeightFormat, WeightResolver, WeightRole } from '../graph/weight.ts';
-import type { Checkpoint } from './checkpoint.ts';
 import { convertedFormats } from './convert.ts';
 import { formats } from './formats.ts';
-import { checkStacks, findStored, isPlain } from './stored.ts';
+import { checkStacks, findStored, isPlain, type StoredCheckpoint } from './stored.ts';
 import type { StoredMatrix } from './stored-matrix.ts';
 
 const table: Readonly<Record<string, WeightFormat>> = formats;
@@ -53,10 +52,7 @@ export function formatAs(
  * @param wanted for matrices in a plain format; those of a quantised checkpoint stay what they are
  * @throws UnsupportedConfigError when its config.json tells of a quantisation that is not implemented
  */
-export function checkpointResolver(
-  checkpoint: Pick<Checkpoint, 'config' | 'tensors'>,
-  wanted?: WantedFormat,
-): WeightResolver {
+export function checkpointResolver(checkpoint: StoredCheckpoint, wanted?: WantedFormat): WeightResolver {
   const find = findStored(checkpoint);
   const resolve = (weight: WantedWeight): WeightFormat => {
     checkStacks(checkpoint.tensors, weight);

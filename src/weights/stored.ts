@@ -6,15 +6,14 @@
 import { MissingWeightError, WeightMismatchError } from '../errors.ts';
 import type { WantedWeight, WeightFormat } from '../graph/weight.ts';
 import type { Checkpoint, StoredDtype, TensorEntry } from './checkpoint.ts';
-import { storedCompressed } from './compressed.ts';
 import { formats } from './formats.ts';
-import { storedFp8 } from './fp8.ts';
-import { storedGptq } from './gptq.ts';
 import { heldTensor, heldVector, holderOf } from './held.ts';
-import { storedMlx } from './mlx.ts';
 import { packRows } from './pack.ts';
-import { type Quantization, readQuantization } from './quantization.ts';
+import type { Quantization } from './quantization.ts';
 import { fitting, type Module, type StoredMatrix } from './stored-matrix.ts';
+
+/** What is looked into. */
+export type StoredCheckpoint = Pick<Checkpoint, 'config' | 'tensors' | 'quantised'>;
 
 /** Finds how tensor `index` of a weight is stored: a matrix, or a vector [rows]. */
 export type FindStored = (weight: WantedWeight, index: number) => StoredMatrix;
@@ -34,8 +33,8 @@ export const isPlain = (format: WeightFormat): boolean => Object.values(PLAIN).i
  * Looks into a checkpoint's headers.
  * @throws UnsupportedConfigError when its config.json tells of a quantisation that is not implemented
  */
-export function findStored({ config, tensors }: Pick<Checkpoint, 'config' | 'tensors'>): FindStored {
-  const quantization = readQuantization(config);
+export function findStored({ config, tensors, quantised }: StoredCheckpoint): FindStored {
+  const quantization = quantised?.readQuantization(config) ?? { method: 'none' };
   return (weight, index) => {
     const name = weight.names[index]!;
     const rows = weight.rowsOf[index]!;
@@ -44,10 +43,7 @@ export function findStored({ config, tensors }: Pick<Checkpoint, 'config' | 'ten
     const module = moduleOf(tensors, weight, index, quantization);
     return (
       storedBlocks(module) ??
-      storedFp8(module) ??
-      storedCompressed(module) ??
-      storedMlx(module) ??
-      storedGptq(module) ??
+      quantised?.storedQuantised(module) ??
       plain(checked(tensors, module.tensor('weight'), name, shape))
     );
   };

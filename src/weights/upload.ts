@@ -16,7 +16,7 @@ import { holderOf, vectorHolder } from './held.ts';
 import { createLoadGauge, type LoadReport } from './load-gauge.ts';
 import { widen } from './pack.ts';
 import { chunksOfRows, type RowSizes } from './row-chunks.ts';
-import { findStored, isPlain } from './stored.ts';
+import { findStored, isPlain, type StoredCheckpoint } from './stored.ts';
 import type { CheckedPiece } from './stored-matrix.ts';
 import { type Place, type WeightBuffers, Writer } from './writer.ts';
 
@@ -45,7 +45,7 @@ const CHUNK_BYTES = 4 << 20;
 /** Allocates and fills every weight. On error or abort everything allocated here is released. */
 export async function uploadWeights(
   gpu: GpuContext,
-  checkpoint: Pick<Checkpoint, 'config' | 'source' | 'tensors'>,
+  checkpoint: StoredCheckpoint & Pick<Checkpoint, 'source'>,
   weights: Iterable<Weight>,
   { signal, onProgress, chunkBytes = CHUNK_BYTES }: UploadOptions = {},
 ): Promise<UploadedWeights> {

@@ -7,6 +7,7 @@ import { estimate } from '../../src/runtime/load/estimate.ts';
 import { announcedResolver } from '../../src/weights/announced.ts';
 import { openCheckpoint } from '../../src/weights/checkpoint.ts';
 import { formats } from '../../src/weights/formats.ts';
+import * as quantised from '../../src/weights/quantised.ts';
 import { checkpointResolver } from '../../src/weights/resolve.ts';
 import { wantedWeight } from './wanted-weight.ts';
 
@@ -72,7 +73,9 @@ describe('what loading refuses is refused in the same words', () => {
     };
     const planned = errorOf(() => announcedResolver({ ...config }));
     expect(planned).toBeInstanceOf(UnsupportedConfigError);
-    expect(planned).toEqual(errorOf(() => checkpointResolver({ config: { ...config }, tensors: new Map() })));
+    expect(planned).toEqual(
+      errorOf(() => checkpointResolver({ config: { ...config }, tensors: new Map(), quantised })),
+    );
   });
 });
 

@@ -1,6 +1,7 @@
 /** Integers of every width as MLX packs them: its own words, and the values that it reads in them. */
 import { expect, test } from 'vitest';
 import type { TensorEntry } from '../../src/weights/checkpoint.ts';
+import * as quantised from '../../src/weights/quantised.ts';
 import { findStored } from '../../src/weights/stored.ts';
 import reference from '../fixtures/mlx-words.json';
 import { wantedWeight } from './wanted-weight.ts';
@@ -14,6 +15,7 @@ test.each(reference.cases)('$bits bits', ({ bits, words, codes }) => {
   const groups = cols / reference.group_size;
   const find = findStored({
     config: { quantization: { bits, group_size: reference.group_size } },
+    quantised,
     tensors: new Map([
       entry('x.weight', 'U32', [rows, words[0]!.length]),
       entry('x.scales', 'BF16', [rows, groups]),

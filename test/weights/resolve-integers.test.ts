@@ -5,6 +5,7 @@ import type { WeightRole } from '../../src/graph/weight.ts';
 import type { TensorEntry } from '../../src/weights/checkpoint.ts';
 import { formats } from '../../src/weights/formats.ts';
 import { type IntLayout, intFormat } from '../../src/weights/int-format.ts';
+import * as quantised from '../../src/weights/quantised.ts';
 import { checkpointResolver } from '../../src/weights/resolve.ts';
 import type { SafetensorsDtype } from '../../src/weights/safetensors.ts';
 import { findStored } from '../../src/weights/stored.ts';
@@ -24,7 +25,7 @@ function resolve(
     name,
     { name, dtype, shape, begin: 0, end: 0, file: 'model.safetensors' },
   ]);
-  return checkpointResolver({ config: { ...config }, tensors: new Map(entries) })(
+  return checkpointResolver({ config: { ...config }, tensors: new Map(entries), quantised })(
     wantedWeight(
       names,
       names.map(() => shape),
@@ -314,7 +315,7 @@ describe('zero points of GPTQ', () => {
       name,
       { name, dtype, shape, begin: 0, end: 0, file: 'model.safetensors' },
     ]);
-    const find = findStored({ config: gptqConfig(config), tensors: new Map(entries) });
+    const find = findStored({ config: gptqConfig(config), tensors: new Map(entries), quantised });
     const { pieces } = find(wantedWeight(['m.weight'], [[64, 256]], 'projection'), 0);
     const piece = pieces.find((p) => p.lies === 'columns' && p.tensor.name === 'm.qzeros') as {
       pack(bytes: Uint8Array): Uint8Array<ArrayBuffer>;

@@ -11,6 +11,7 @@ import { linear } from '../../src/graph/ops/linear.ts';
 import { type WeightRole, Weights } from '../../src/graph/weight.ts';
 import type { TensorEntry } from '../../src/weights/checkpoint.ts';
 import { formats } from '../../src/weights/formats.ts';
+import * as quantised from '../../src/weights/quantised.ts';
 import { checkpointResolver, uniformResolver, type WantedFormat } from '../../src/weights/resolve.ts';
 import type { SafetensorsDtype } from '../../src/weights/safetensors.ts';
 import { wantedWeight } from './wanted-weight.ts';
@@ -29,7 +30,7 @@ function resolve(
   ]);
   const shapes = names.map((name) => stored[name]?.slice(1) as number[]);
   const tensors = new Map(entries.filter(([name]) => !missing.includes(name)));
-  return checkpointResolver({ config, tensors })(wantedWeight(names, shapes));
+  return checkpointResolver({ config, tensors, quantised })(wantedWeight(names, shapes));
 }
 
 const blockwise = { quant_method: 'fp8', weight_block_size: [128, 128] };
