@@ -21,7 +21,6 @@ export interface TokenizerFiles {
 const UNKNOWN = 2;
 const CONTROL = 3;
 const USER_DEFINED = 4;
-const UNUSED = 5;
 
 /** Tokens that end an answer, whatever ids the file names. */
 const ENDS = [
@@ -98,13 +97,13 @@ function addedTokens({ tokens, types }: Vocabulary): Json[] {
   });
 }
 
-/** Tokens that merging makes, by their ids. */
-function mergedTokens({ tokens, types }: Vocabulary): Record<string, number> {
-  const vocab: Record<string, number> = Object.create(null);
+/** Every token by its text: those that are found as they are merging does not make. */
+function idsOf({ tokens }: Vocabulary): Record<string, number> {
+  const ids: Record<string, number> = Object.create(null);
   tokens.forEach((token, id) => {
-    if (![UNKNOWN, CONTROL, USER_DEFINED, UNUSED].includes(types[id]!) && token !== '') vocab[token] = id;
+    if (token !== '') ids[token] = id;
   });
-  return vocab;
+  return ids;
 }
 
 function byteLevel(metadata: Metadata, vocabulary: Vocabulary, where: string): Kind {
@@ -122,7 +121,7 @@ function byteLevel(metadata: Metadata, vocabulary: Vocabulary, where: string): K
       decoder: { type: 'ByteLevel', add_prefix_space: true, trim_offsets: true, use_regex: true },
       model: {
         type: 'BPE',
-        vocab: mergedTokens(vocabulary),
+        vocab: idsOf(vocabulary),
         // The first space behind the first character parts the two, of which each may begin with one.
         merges: merges.map((pair) => {
           const at = pair.indexOf(' ', 1);
@@ -164,7 +163,7 @@ function sentencePiece(metadata: Metadata, vocabulary: Vocabulary, where: string
       },
       model: {
         type: 'BPE',
-        vocab: mergedTokens(vocabulary),
+        vocab: idsOf(vocabulary),
         scores,
         unk_token: vocabulary.tokens[unknown] ?? null,
         fuse_unk: true,
