@@ -11,7 +11,7 @@ import { planGraph, weightBytes } from '../../src/graph/plan.ts';
 import { type Weight, type WeightFormat, Weights } from '../../src/graph/weight.ts';
 import { countsOf } from '../../src/runtime/generate/batch.ts';
 import { Executor } from '../../src/runtime/program/executor.ts';
-import { convertedFormats } from '../../src/weights/convert.ts';
+import { convertedFormats } from '../../src/weights/converted-formats.ts';
 import { formats } from '../../src/weights/formats.ts';
 import type { GpuWeights } from '../../src/weights/upload.ts';
 import { normalBlock } from '../random-checkpoint.ts';

@@ -13,8 +13,7 @@ import { readBuffer } from '../gpu/buffers.ts';
 import type { GpuContext } from '../gpu/device.ts';
 import { type Const, type WgslFile, wgslFile } from '../gpu/kernel.ts';
 import type { WeightFormat } from '../graph/weight.ts';
-import { formats } from './formats.ts';
-import { intFormat } from './int-format.ts';
+import { convertedFormats } from './converted-formats.ts';
 import {
   createGrowingBuffer,
   createUploadPass,
@@ -46,32 +45,19 @@ const loadingFile = (name: string, text: string): WgslFile => wgslFile(`kernels/
 /** Candidates of the search: clipping pays for few bits only. */
 const CANDIDATES = { 4: 8, 8: 2 } as const;
 
-function ints(bits: 4 | 8, groupSize: number): [WeightFormat, Encoding] {
-  const consts = { code_bits: bits, candidates: CANDIDATES[bits] };
-  return [
-    intFormat({ bits, groupSize, words: 'bf16-bias' }),
-    { groupSize, part: loadingFile('encode-ints', intsCode), consts },
-  ];
-}
-
-const int4 = ints(4, 32);
-const int8 = ints(8, 64);
+const ints = (bits: 4 | 8, groupSize: number): Encoding => ({
+  groupSize,
+  part: loadingFile('encode-ints', intsCode),
+  consts: { code_bits: bits, candidates: CANDIDATES[bits] },
+});
 
 /** What matrices can be converted to. */
 const ENCODINGS: ReadonlyMap<WeightFormat, Encoding> = new Map([
-  int4,
-  int8,
-  [formats.bf16, { groupSize: 8, part: loadingFile('encode-bf16', bf16Code) }],
-  [formats.f16, { groupSize: 8, part: loadingFile('encode-f16', f16Code) }],
+  [convertedFormats.int4, ints(4, 32)],
+  [convertedFormats.int8, ints(8, 64)],
+  [convertedFormats.bf16, { groupSize: 8, part: loadingFile('encode-bf16', bf16Code) }],
+  [convertedFormats.f16, { groupSize: 8, part: loadingFile('encode-f16', f16Code) }],
 ]);
-
-/** Formats of weights that are converted while they load, by the names that callers use. */
-export const convertedFormats = {
-  int4: int4[0],
-  int8: int8[0],
-  f16: formats.f16,
-  bf16: formats.bf16,
-} as const;
 
 /** Rows in a buffer, and where they go. */
 export interface RowsToConvert {

@@ -4,7 +4,7 @@
  */
 import { MixedFormatsError, UnsupportedConfigError } from '../errors.ts';
 import type { WantedWeight, Weight, WeightFormat, WeightResolver, WeightRole } from '../graph/weight.ts';
-import { convertedFormats } from './convert.ts';
+import { convertedFormats } from './converted-formats.ts';
 import { formats } from './formats.ts';
 import { checkStacks, findStored, isPlain, type StoredCheckpoint } from './stored.ts';
 import type { StoredMatrix } from './stored-matrix.ts';

@@ -5,7 +5,7 @@
 import type { GpuContext } from '../gpu/device.ts';
 import type { WeightPart } from '../gpu/kernel.ts';
 import type { Weight, WeightFormat } from '../graph/weight.ts';
-import { type ConversionError, type Converter, createConverter } from './convert.ts';
+import type { ConversionError, Converter } from './convert.ts';
 import type { LoadGauge } from './load-gauge.ts';
 import type { RowChunk } from './row-chunks.ts';
 import { createScatter, type Scatter, type WordMoves } from './scatter.ts';
@@ -52,20 +52,22 @@ interface PartRows {
 }
 
 export class Writer {
+  readonly #gpu: GpuContext;
   readonly #device: GPUDevice;
   readonly #buffersOf: (weight: Weight) => WeightBuffers;
   readonly #gauge: LoadGauge;
   readonly #scatter: Scatter;
-  readonly #converter: Converter;
+  /** Made for the first rows that are converted. */
+  #converter: Converter | undefined;
   readonly #staging: GrowingBuffer;
   #inFlight = 0;
 
   constructor(gpu: GpuContext, buffersOf: (weight: Weight) => WeightBuffers, gauge: LoadGauge) {
+    this.#gpu = gpu;
     this.#device = gpu.device;
     this.#buffersOf = buffersOf;
     this.#gauge = gauge;
     this.#scatter = createScatter(gpu);
-    this.#converter = createConverter(gpu);
     this.#staging = createGrowingBuffer(gpu, 'staging of weights');
   }
 
@@ -83,12 +85,12 @@ export class Writer {
     this.#inFlight = 0;
   }
 
-  conversionErrors(): Promise<ConversionError[]> {
-    return this.#converter.errors();
+  async conversionErrors(): Promise<ConversionError[]> {
+    return this.#converter?.errors() ?? [];
   }
 
   dispose(): void {
-    for (const { dispose } of [this.#scatter, this.#converter, this.#staging]) dispose();
+    for (const one of [this.#scatter, this.#converter, this.#staging]) one?.dispose();
   }
 
   /** Writes what a chunk has of a piece, and tells how many bytes that were. */
@@ -139,7 +141,7 @@ export class Writer {
     return buffer;
   }
 
-  #convert(
+  async #convert(
     { weight, source }: Place,
     { tensor }: RowChunk,
     { begin, count, at, stride }: PartRows,
@@ -156,6 +158,7 @@ export class Writer {
       firstRow: at,
       rowStep: stride,
     };
+    this.#converter ??= (await import('./convert.ts')).createConverter(this.#gpu);
     return this.#converter.convert(rows, staged, (section) => sections.get(section)!);
   }
 }

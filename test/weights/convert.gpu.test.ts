@@ -6,7 +6,7 @@ import { createGraph, type Graph } from '../../src/graph/graph.ts';
 import { type Weight, Weights } from '../../src/graph/weight.ts';
 import { openSource } from '../../src/sources/open-source.ts';
 import { openCheckpoint } from '../../src/weights/checkpoint.ts';
-import { convertedFormats } from '../../src/weights/convert.ts';
+import { convertedFormats } from '../../src/weights/converted-formats.ts';
 import { formats } from '../../src/weights/formats.ts';
 import { checkpointResolver, type WantedFormat } from '../../src/weights/resolve.ts';
 import { uploadWeights } from '../../src/weights/upload.ts';

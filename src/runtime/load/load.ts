@@ -17,7 +17,7 @@ import { type Checkpoint, openCheckpoint, readJson } from '../../weights/checkpo
 export type { SourceLike } from '../../sources/open-source.ts';
 
 import type { FileExtent, ReadOptions } from '../../sources/source.ts';
-import { convertedFormats } from '../../weights/convert.ts';
+import { convertedFormats } from '../../weights/converted-formats.ts';
 import { checkpointResolver } from '../../weights/resolve.ts';
 import { type UploadedWeights, uploadWeights } from '../../weights/upload.ts';
 import type { Examined } from '../examine/examine.ts';
