@@ -1,4 +1,4 @@
-/** @file Where the page's checkpoints come from: the embedded one, a hub's name, a URL, a chosen folder, a dropped folder. */
+/** @file Where the page's checkpoints come from: the embedded ones, a hub's name, a URL, chosen or dropped folders and GGUF files. */
 import { openSource } from '../../src/index.ts';
 import type { Checkpoint } from './model-host.ts';
 
@@ -21,7 +21,7 @@ export const embedded: readonly [EmbeddedCheckpoint, ...EmbeddedCheckpoint[]] = 
   beside('tiny-deepseek-v3-fp8', 'The same in 8 bits, 3.0 MB'),
 ];
 
-/** @param address a name on a hub (`org/name`), or the URL of a checkpoint's folder; checked when it is loaded */
+/** @param address a name on a hub (`org/name`, `org/name:Q4_K_M`), or the URL of a checkpoint's folder or GGUF file; checked when it is loaded */
 export function fromAddress(address: string): Checkpoint {
   const source = address.trim();
   return { name: shortName(source), source, isKept: isHubName(source) };
@@ -37,6 +37,7 @@ function shortName(address: string): string {
   if (!URL.canParse(address)) return address.split('@')[0]!.split('/').at(-1) || address;
   const url = new URL(address);
   const parts = url.pathname.split('/').filter(Boolean);
+  if (/\.gguf$/i.test(url.pathname)) return decodeURIComponent(parts.at(-1)!);
   // https://host/owner/name/resolve/main/ is how hubs address the files of a revision.
   const end = parts.indexOf('resolve');
   const name = parts.at(end > 0 ? end - 1 : -1);

@@ -19,7 +19,10 @@ export interface ModelDialogEvents {
 export function setUpModelDialog({ onCheckpoint, onOptions, onError }: ModelDialogEvents): ModelDialog {
   const dialog = byId('model-dialog', HTMLDialogElement);
   const url = byId('url', HTMLInputElement);
-  const files = byId('folder-input', HTMLInputElement);
+  const [folder, files] = ['folder-input', 'files-input'].map((id) => byId(id, HTMLInputElement)) as [
+    HTMLInputElement,
+    HTMLInputElement,
+  ];
   const token = byId('token', HTMLInputElement);
   const [speculate, weights] = (['speculate', 'weights'] as const).map((id) => {
     const select = byId(id, HTMLSelectElement);
@@ -56,15 +59,18 @@ export function setUpModelDialog({ onCheckpoint, onOptions, onError }: ModelDial
     }),
   );
   byId('pick-folder', HTMLButtonElement).addEventListener('click', () => {
-    pickFolder(files).then(choose, (error: unknown) => {
+    pickFolder(folder).then(choose, (error: unknown) => {
       dialog.close();
       onError(error);
     });
   });
-  files.addEventListener('change', () => {
-    choose(files.files ? fromFiles(files.files) : undefined);
-    files.value = ''; // so that choosing the same folder again is a change
-  });
+  byId('pick-files', HTMLButtonElement).addEventListener('click', () => files.click());
+  for (const input of [folder, files]) {
+    input.addEventListener('change', () => {
+      choose(input.files ? fromFiles(input.files) : undefined);
+      input.value = ''; // so that choosing the same again is a change
+    });
+  }
   return {
     get options() {
       return {

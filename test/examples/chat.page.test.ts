@@ -12,6 +12,7 @@ import { type FileServer, serve } from '../sources/file-server.ts';
 import { serveHub } from '../sources/hub-server.ts';
 
 const MODEL_FOLDER = join(import.meta.dirname, '../../examples/models/tiny-qwen3');
+const GGUF_FILE = join(import.meta.dirname, '../fixtures/goldens/gguf-qwen3-q4km/tiny-qwen3-Q4_K_M.gguf');
 /** Software adapters compile and compute slowly, and other tests run beside. */
 const TIMEOUT = 200_000;
 
@@ -220,6 +221,23 @@ describe('a visit to the chat page', () => {
     await waitForLoading(page);
     expect(await notice(page).count()).toBe(0);
     await expectOslo(page);
+  });
+
+  test('loads a GGUF file that is dropped or chosen', async () => {
+    await drop(page, GGUF_FILE);
+    await page.getByText('Loading tiny-qwen3-Q4_K_M.gguf').waitFor();
+    await waitForLoading(page);
+    expect(await notice(page).count()).toBe(0);
+    // Its weights are random: whatever it says, it says something.
+    expect((await finish(await ask(page, 'Hello'))).length).toBeGreaterThan(0);
+    await openModelSheet(page, 'tiny-qwen3-Q4_K_M.gguf');
+    await page.getByLabel('GGUF file', { exact: true }).setInputFiles(GGUF_FILE);
+    await page.getByText('Loading tiny-qwen3-Q4_K_M.gguf').waitFor();
+    await waitForLoading(page);
+    expect(await notice(page).count()).toBe(0);
+    await openModelSheet(page, 'tiny-qwen3-Q4_K_M.gguf');
+    await page.getByRole('list', { name: 'Models of this page' }).getByRole('button').first().click();
+    await waitForModel(page, 'tiny-qwen3');
   });
 
   test('fits a phone, in the light and in the dark', async () => {
