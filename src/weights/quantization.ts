@@ -38,7 +38,8 @@ export type Quantization =
   | { readonly method: 'mlx'; groupingOf(module: string): Grouping }
   | { readonly method: 'compressed-tensors'; readonly groupings: readonly CompressedGrouping[] };
 
-const KNOWN =
+/** As messages and the README name them. */
+export const KNOWN_QUANTIZATIONS =
   `{"quant_method":"fp8","weight_block_size":[${FP8_BLOCK},${FP8_BLOCK}]} (or none), {"quant_method":"gptq","bits":4} (or 8), ` +
   '{"quant_method":"awq","bits":4,"version":"gemm"}, {"quant_method":"compressed-tensors"} with format pack-quantized, ' +
   'int-quantized, float-quantized or naive-quantized, {"quant_method":"fbgemm_fp8"}, {"quant_method":"modelopt","quant_algo":"FP8"}, ' +
@@ -46,7 +47,7 @@ const KNOWN =
 
 function refuse(found: unknown): UnsupportedConfigError {
   return new UnsupportedConfigError(
-    `config.json: quantization_config is ${JSON.stringify(found)?.slice(0, 300)}; what works is ${KNOWN}. Choose a checkpoint in one of these ` +
+    `config.json: quantization_config is ${JSON.stringify(found)?.slice(0, 300)}; what works is ${KNOWN_QUANTIZATIONS}. Choose a checkpoint in one of these ` +
       'formats, or one that is not quantised (BF16, F16, F32).',
   );
 }

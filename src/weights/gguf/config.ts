@@ -20,7 +20,8 @@ export interface TensorFacts {
 }
 
 interface Architecture {
-  readonly modelType: string;
+  /** Of config.json; where there are several, `more` says which. */
+  readonly modelTypes: readonly [string, ...string[]];
   readonly class: string;
   /** What it has beside what all have. */
   more(keys: Keys, facts: TensorFacts): Json;
@@ -174,9 +175,9 @@ const granite = (keys: Keys, facts: TensorFacts): Json => ({
 
 /** By `general.architecture`. */
 export const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
-  qwen2: { modelType: 'qwen2', class: 'Qwen2ForCausalLM', more: () => ({}) },
+  qwen2: { modelTypes: ['qwen2'], class: 'Qwen2ForCausalLM', more: () => ({}) },
   qwen2moe: {
-    modelType: 'qwen2_moe',
+    modelTypes: ['qwen2_moe'],
     class: 'Qwen2MoeForCausalLM',
     more: (keys) => ({
       ...experts(keys),
@@ -184,17 +185,17 @@ export const ARCHITECTURES: Readonly<Record<string, Architecture>> = {
       norm_topk_prob: false,
     }),
   },
-  qwen3: { modelType: 'qwen3', class: 'Qwen3ForCausalLM', more: () => ({ attention_bias: false }) },
+  qwen3: { modelTypes: ['qwen3'], class: 'Qwen3ForCausalLM', more: () => ({ attention_bias: false }) },
   qwen3moe: {
-    modelType: 'qwen3_moe',
+    modelTypes: ['qwen3_moe'],
     class: 'Qwen3MoeForCausalLM',
     more: (keys) => ({ ...experts(keys), attention_bias: false, norm_topk_prob: true }),
   },
-  llama: { modelType: 'llama', class: 'LlamaForCausalLM', more: ordered },
-  smollm3: { modelType: 'smollm3', class: 'SmolLM3ForCausalLM', more: ordered },
-  granite: { modelType: 'granite', class: 'GraniteForCausalLM', more: granite },
-  phi3: { modelType: 'phi3', class: 'Phi3ForCausalLM', more: phi3 },
-  deepseek2: { modelType: 'deepseek_v3', class: 'DeepseekV3ForCausalLM', more: deepseek },
+  llama: { modelTypes: ['llama'], class: 'LlamaForCausalLM', more: ordered },
+  smollm3: { modelTypes: ['smollm3'], class: 'SmolLM3ForCausalLM', more: ordered },
+  granite: { modelTypes: ['granite'], class: 'GraniteForCausalLM', more: granite },
+  phi3: { modelTypes: ['phi3'], class: 'Phi3ForCausalLM', more: phi3 },
+  deepseek2: { modelTypes: ['deepseek_v3', 'deepseek_v2'], class: 'DeepseekV3ForCausalLM', more: deepseek },
 };
 
 /** @throws CorruptCheckpointError | UnsupportedConfigError for an architecture that is not run */
@@ -217,7 +218,7 @@ export function architectureOf(metadata: Metadata, where: string): string {
  */
 export function configOf(metadata: Metadata, facts: TensorFacts, where: string): Json {
   const name = architectureOf(metadata, where);
-  const { modelType, class: className, more } = ARCHITECTURES[name]!;
+  const { modelTypes, class: className, more } = ARCHITECTURES[name]!;
   const keys = new Keys(metadata, name, where);
   const heads = keys.needed('attention.head_count');
   const hiddenSize = keys.needed('embedding_length');
@@ -229,7 +230,7 @@ export function configOf(metadata: Metadata, facts: TensorFacts, where: string):
   }
   const config: Json = {
     architectures: [className],
-    model_type: modelType,
+    model_type: modelTypes[0],
     vocab_size: facts.vocabSize,
     hidden_size: hiddenSize,
     num_hidden_layers: keys.needed('block_count'),

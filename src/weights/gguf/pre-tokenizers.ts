@@ -49,7 +49,8 @@ const words = (numbers: string): readonly Json[] => [
 const qwen2: PreTokenizer = { steps: words(String.raw`\p{N}`), normalizer: NFC };
 const llama3: PreTokenizer = { steps: words(String.raw`\p{N}{1,3}`), ignoresMerges: true, addsBos: true };
 
-const PRE_TOKENIZERS: Readonly<Record<string, PreTokenizer>> = {
+/** By name. */
+export const PRE_TOKENIZERS: Readonly<Record<string, PreTokenizer>> = {
   qwen2,
   // Distilled into Qwen's models with a tokenizer.json of its own, which has no normalizer.
   'deepseek-r1-qwen': { steps: qwen2.steps },

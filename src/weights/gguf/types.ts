@@ -36,7 +36,8 @@ const row = (id: number, name: TensorType, values: number, bytes: number): [numb
   { name, values, bytes },
 ];
 
-const TYPES: ReadonlyMap<number, TypeLayout> = new Map([
+/** By number. */
+export const TYPES: ReadonlyMap<number, TypeLayout> = new Map([
   row(0, 'F32', 1, 4),
   row(1, 'F16', 1, 2),
   row(2, 'Q4_0', 32, 18),
