@@ -13,6 +13,7 @@ import { countsOf } from '../../src/runtime/generate/batch.ts';
 import { Executor } from '../../src/runtime/program/executor.ts';
 import { convertedFormats } from '../../src/weights/converted-formats.ts';
 import { formats } from '../../src/weights/formats.ts';
+import { blockFormats } from '../../src/weights/gguf/blocks.ts';
 import type { GpuWeights } from '../../src/weights/upload.ts';
 import { normalBlock } from '../random-checkpoint.ts';
 import { type Floors, timeOnGpu } from './floors.ts';
@@ -38,6 +39,10 @@ export const KERNEL_FORMATS = {
   fp8: formats.fp8,
   int8: convertedFormats.int8,
   int4: convertedFormats.int4,
+  Q8_0: blockFormats.Q8_0,
+  Q6_K: blockFormats.Q6_K,
+  Q4_K: blockFormats.Q4_K,
+  Q4_0: blockFormats.Q4_0,
 } satisfies Record<string, WeightFormat>;
 
 export interface MatrixShape {

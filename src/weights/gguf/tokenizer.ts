@@ -125,6 +125,7 @@ function byteLevel(metadata: Metadata, vocabulary: Vocabulary, where: string): K
         // The first space behind the first character parts the two, of which each may begin with one.
         merges: merges.map((pair) => {
           const at = pair.indexOf(' ', 1);
+          if (at < 0) throw noPair(pair, where);
           return [pair.slice(0, at), pair.slice(at + 1)];
         }),
         ignore_merges: ignoresMerges,
@@ -132,6 +133,11 @@ function byteLevel(metadata: Metadata, vocabulary: Vocabulary, where: string): K
     },
   };
 }
+
+const noPair = (pair: string, where: string): CorruptCheckpointError =>
+  new CorruptCheckpointError(
+    `${where}: tokenizer.ggml.merges has ${quoted(pair)}, wanted two parts with a space between them. Download the file again.`,
+  );
 
 function sentencePiece(metadata: Metadata, vocabulary: Vocabulary, where: string): Kind {
   const scores = list<number>(metadata, 'scores', 'number', where);

@@ -145,6 +145,7 @@ test.each<[what: string, keys: Keys, says: RegExp]>([
     { 'tokenizer.ggml.token_type': { type: 'i32s', value: [1] } },
     /1 values for 4 tokens/,
   ],
+  ['a merge of one part', { 'tokenizer.ggml.merges': { type: 'strings', value: ['ab'] } }, /merges has "ab"/],
   ['no tokens', { 'tokenizer.ggml.tokens': undefined }, /no tokenizer\.ggml\.tokens/],
   [
     'a scaling that is not known',

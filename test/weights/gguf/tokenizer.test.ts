@@ -1,6 +1,8 @@
 /** @file Tokenizers and chat templates of GGUF files, against what the `tokenizers` library gives for the pipelines that they name. */
 import { describe, expect, test } from 'vitest';
 import { openCheckpoint } from '../../../src/weights/checkpoint.ts';
+import type { MetadataValue } from '../../../src/weights/gguf/container.ts';
+import { tokenizerFilesOf } from '../../../src/weights/gguf/tokenizer.ts';
 import { ChatTemplate } from '../../../tokenizer/chat-template.ts';
 import { Tokenizer } from '../../../tokenizer/tokenizer.ts';
 import { fixtureFolders } from '../../fixture-folders.ts';
@@ -65,4 +67,54 @@ describe.each(fixtures)('$name', ({ source }) => {
       expect([...tokenizer.encode(rendered, { addBos: false })]).toEqual(ids);
     }
   });
+});
+
+interface Pieces {
+  pieces: string[];
+  scores: number[];
+  texts: string[];
+  sentencepiece: {
+    name: string;
+    prefix: boolean;
+    scores: number[] | null;
+    rows: [text: number, ids: number[], decoded: string | null][];
+  }[];
+}
+
+describe('a vocabulary of SentencePiece', async () => {
+  const { default: fixture } = (await import('../../fixtures/tokenizer-pieces.json')) as unknown as {
+    default: Pieces;
+  };
+  const { pieces, texts } = fixture;
+  const types = pieces.map((piece, id) =>
+    id === 0 ? 2 : id < 3 ? 3 : id < 6 ? 4 : /^<0x..>$/.test(piece) ? 6 : 1,
+  );
+
+  test.each(fixture.sentencepiece)(
+    '$name: texts have the ids that the library gives',
+    async ({ prefix, scores, rows }) => {
+      const { tokenizer: json, tokenizerConfig } = tokenizerFilesOf(
+        new Map<string, MetadataValue>([
+          ['tokenizer.ggml.model', 'llama'],
+          ['tokenizer.ggml.tokens', pieces],
+          ['tokenizer.ggml.token_type', types],
+          ['tokenizer.ggml.scores', scores ?? fixture.scores],
+          ['tokenizer.ggml.add_space_prefix', prefix],
+          ['tokenizer.ggml.bos_token_id', 1],
+          ['tokenizer.ggml.eos_token_id', 2],
+        ]),
+        'a file',
+      );
+      const tokenizer = await Tokenizer.load(json, tokenizerConfig);
+      expect(tokenizer.encode('x')[0]).toBe(1);
+      for (const [number, ids, decoded] of rows) {
+        const text = texts[number]!;
+        // The library puts the space before the text only; llama.cpp before each stretch between the user's own tokens, too.
+        if (prefix && /<sep>|\[x\]|▁{4}| {4}/.test(text)) continue;
+        const found = [...tokenizer.encode(text, { special: 'split', addBos: false })];
+        expect(found, JSON.stringify(text)).toEqual(ids);
+        expect(tokenizer.decode(ids), JSON.stringify(text)).toBe(decoded ?? text);
+      }
+    },
+  );
 });
