@@ -35,6 +35,7 @@ const HALF_PRECISION: Record<string, { maxAbs: number; rms: number }> = {
   'qwen3-moe': { maxAbs: 0.51, rms: 0.025 },
   'qwen3-dense': { maxAbs: 0.074, rms: 0.012 },
   'qwen3-dense-untied-yarn': { maxAbs: 0.083, rms: 0.013 },
+  smollm3: { maxAbs: 0.1, rms: 0.017 },
   'gguf-qwen3-q4km': { maxAbs: 0.035, rms: 0.0085 },
   'gguf-qwen2-q5km': { maxAbs: 0.036, rms: 0.0068 },
   'gguf-qwen3moe-q4km': { maxAbs: 0.035, rms: 0.0076 },
