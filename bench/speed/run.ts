@@ -62,7 +62,8 @@ const options: SuiteOptions = {
 
 function kernelFormats(): SuiteOptions['kernelFormats'] {
   if (values['models-only']) return [];
-  return values.full ? ['bf16', 'f16', 'fp8', 'int8', 'int4'] : ['bf16', 'int4'];
+  const forAll = ['bf16', 'f16', 'fp8', 'int8', 'int4', 'Q8_0', 'Q6_K', 'Q4_K', 'Q4_0'] as const;
+  return values.full ? forAll : ['bf16', 'int4', 'Q4_K', 'Q6_K'];
 }
 
 const onLine = (line: string): void => console.log(line);

@@ -1,10 +1,9 @@
-/** @file Rows of every block type of GGUF with the values that gguf-py makes of them (test/fixtures/gguf-blocks). */
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
+/** @file Rows of every block type of GGUF with the values that gguf-py makes of them (test/fixtures/gguf-blocks.json). */
+import { concatenate } from '../../../src/sources/source.ts';
 import { type BlockFormat, blockFormats, packSection } from '../../../src/weights/gguf/blocks.ts';
 import type { BlockType } from '../../../src/weights/gguf/types.ts';
+import fixture from '../../fixtures/gguf-blocks.json';
 
-const FOLDER = join(import.meta.dirname, '../../fixtures/gguf-blocks');
 const COLS = 512;
 
 interface Fixture {
@@ -12,7 +11,12 @@ interface Fixture {
     type: string;
     rows: { kind: string; blocks: string; values: [offset: number, count: number] }[];
   }[];
+  /** base64 of float32. */
+  values: string;
 }
+
+const bytesOf = (base64: string): Uint8Array<ArrayBuffer> =>
+  Uint8Array.from(atob(base64), (char) => char.charCodeAt(0));
 
 export interface BlockRows {
   readonly type: BlockType;
@@ -24,12 +28,12 @@ export interface BlockRows {
 }
 
 export function readBlockRows(): BlockRows[] {
-  const { types } = JSON.parse(readFileSync(join(FOLDER, 'quants.json'), 'utf8')) as Fixture;
-  const values = new Float32Array(new Uint8Array(readFileSync(join(FOLDER, 'values.f32.bin'))).buffer);
+  const { types, values: allValues } = fixture as unknown as Fixture;
+  const values = new Float32Array(bytesOf(allValues).buffer);
   return types.flatMap(({ type, rows }): BlockRows[] => {
     const format = blockFormats[type as BlockType];
     if (!format) return [];
-    const bytes = new Uint8Array(Buffer.concat(rows.map(({ blocks }) => Buffer.from(blocks, 'base64'))));
+    const bytes = concatenate(rows.map(({ blocks }) => bytesOf(blocks)));
     const sections = format.blockSections.map((section, i) => {
       const rowBytes = format.sections[i]!.rowBytes(COLS);
       return [section.name, packSection(section, bytes, rows.length, COLS / format.storedValues, rowBytes)];
