@@ -224,6 +224,10 @@ const ROOMS: readonly Room[] = [
     ],
   },
   { path: 'bench/speed/', imports: ['bench/', 'src/', 'kernels/', 'test/page.ts'] },
+  {
+    path: 'bench/real/cost.ts',
+    imports: ['bench/', 'src/runtime/', 'src/index.ts', 'src/node.ts'],
+  },
   { path: 'bench/random-checkpoint.ts', imports: ['src/'] },
   { path: 'bench/tokenizer', imports: ['bench/', 'tokenizer/'] },
   {
