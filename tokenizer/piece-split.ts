@@ -4,7 +4,7 @@
  */
 import { TokenizerError } from './errors.ts';
 import { describe, readBoolean, readString, rejectUnknownKeys, type Step, unsupported } from './json.ts';
-import { readPattern } from './pretokenize.ts';
+import { readPattern, splitInTurn } from './pretokenize.ts';
 import { compileOniguruma, engineReason } from './regex.ts';
 import type { Splitter } from './scanners.ts';
 
@@ -49,21 +49,7 @@ export function readSplit({ step, where, type }: Step): SplitStep | undefined {
 const BEHAVIORS = ['Isolated', 'MergedWithPrevious', 'MergedWithNext', 'Contiguous', 'Removed'];
 
 /** Splits by the first step, then each piece by the second, and so on. A later pattern sees only its piece. */
-export function stepSplitter(steps: readonly SplitStep[]): Splitter {
-  return (text, ends) => {
-    let pieceEnds = text === '' ? [] : [text.length];
-    for (const step of steps) {
-      const nextEnds: number[] = [];
-      let start = 0;
-      for (const end of pieceEnds) {
-        splitByRegex(text.slice(start, end), step, start, nextEnds);
-        start = end;
-      }
-      pieceEnds = nextEnds;
-    }
-    for (const end of pieceEnds) ends.push(end);
-  };
-}
+export const stepSplitter = (steps: readonly SplitStep[]): Splitter => splitInTurn(steps, splitByRegex);
 
 /** Matches and the gaps between them become pieces; an empty match is a cut. `offset` is added to every end. */
 function splitByRegex(piece: string, step: SplitStep, offset: number, ends: number[]): void {

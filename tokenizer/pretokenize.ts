@@ -90,13 +90,21 @@ export function regexSplitter(patterns: readonly SplitPattern[]): Splitter {
     regex: compileOniguruma(pattern, where),
     mayHaveGaps,
   }));
+  return splitInTurn(regexes, splitByRegex);
+}
+
+/** Splits a text by the first step, then each piece by the second, and so on. `split` appends the ends of a piece's pieces, `offset` added. */
+export function splitInTurn<Step>(
+  steps: readonly Step[],
+  split: (piece: string, step: Step, offset: number, ends: number[]) => void,
+): Splitter {
   return (text, ends) => {
-    let pieceEnds = [text.length];
-    for (const step of regexes) {
+    let pieceEnds = text === '' ? [] : [text.length];
+    for (const step of steps) {
       const nextEnds: number[] = [];
       let start = 0;
       for (const end of pieceEnds) {
-        splitByRegex(text.slice(start, end), step, start, nextEnds);
+        split(text.slice(start, end), step, start, nextEnds);
         start = end;
       }
       pieceEnds = nextEnds;

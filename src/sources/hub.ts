@@ -6,7 +6,7 @@ import { InvalidInputError, SourceError } from '../errors.ts';
 import { type ExplainRefusal, shownUrl } from './http.ts';
 import { isPlainName, type ReadOptions, type Source } from './source.ts';
 import { UrlReader, type UrlReaderOptions } from './url-reader.ts';
-import { urlSourceOf } from './url-source.ts';
+import { decoded, urlSourceOf } from './url-source.ts';
 
 export interface HubOptions {
   /**
@@ -117,14 +117,6 @@ function checkedName(hub: HubName['hub'], name: string, text: string): HubName {
     ...(part !== undefined && { file: `*${part}*` }),
     ...(path !== undefined && { file: path }),
   };
-}
-
-function decoded(text: string): string {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text; // is refused where names are checked
-  }
 }
 
 /** A repository, and how it is read. */

@@ -221,8 +221,20 @@ function createStreamReader(stream: ReadableStream<Uint8Array>): {
   };
 }
 
+/** The bytes of a few short ranges of a file, one after the other. */
+export async function readRanges(
+  source: Pick<Source, 'stream'>,
+  file: string,
+  ranges: readonly ByteRange[],
+  options: ReadOptions = {},
+): Promise<Uint8Array<ArrayBuffer>> {
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of source.stream(file, ranges, options)) chunks.push(chunk.slice());
+  return concatenate(chunks);
+}
+
 /** One array of all bytes of some chunks. */
-export function concatenate(chunks: readonly Uint8Array[]): Uint8Array {
+export function concatenate(chunks: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(chunks.reduce((sum, { length }) => sum + length, 0));
   let offset = 0;
   for (const chunk of chunks) {

@@ -68,7 +68,8 @@ function parseBase(base: string | URL): { folder: URL; file: string | undefined 
   return { folder: url, file: file && decoded(file) };
 }
 
-function decoded(name: string): string {
+/** A part of an address without its percent signs; as it is where they say nothing, to be refused where names are checked. */
+export function decoded(name: string): string {
   try {
     return decodeURIComponent(name);
   } catch {

@@ -1,5 +1,5 @@
 /** @file Whether two tensors hold the same, without reading all of them. It must not know models or the GPU. */
-import type { ReadOptions, Source } from '../sources/source.ts';
+import { type ReadOptions, readRanges, type Source } from '../sources/source.ts';
 
 const SAMPLE_BYTES = 16 * 1024;
 
@@ -37,8 +37,6 @@ async function sample(
     begin: start,
     end: Math.min(end, start + SAMPLE_BYTES, starts[i + 1] ?? end),
   }));
-  const bytes: number[] = [];
   const some = ranges.filter((range) => range.end > range.begin);
-  for await (const chunk of source.stream(file, some, options)) for (const byte of chunk) bytes.push(byte);
-  return Uint8Array.from(bytes);
+  return readRanges(source, file, some, options);
 }

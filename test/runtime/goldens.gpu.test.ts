@@ -20,6 +20,7 @@ import {
   readGolden,
   worst,
 } from './golden.ts';
+import { GREEDY } from './greedy.ts';
 import { withLongContext } from './long-context.ts';
 
 /** What the fixtures' makers ask of f32 arithmetic. */
@@ -71,16 +72,6 @@ const NO_INT8_KV = [
 const PLAIN_INT8_KV = ['qwen2', 'qwen3-dense'];
 
 const NUM_GREEDY = 24;
-const GREEDY = {
-  temperature: 0,
-  topK: 0,
-  topP: 1,
-  minP: 0,
-  repetitionPenalty: 1,
-  presencePenalty: 0,
-  frequencyPenalty: 0,
-  seed: 0,
-};
 /** Several chunks for the longest prompt, and a last one that is not full. */
 const PREFILL_ROWS = 64;
 

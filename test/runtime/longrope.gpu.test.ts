@@ -9,20 +9,11 @@ import type { LoadOptions } from '../../src/runtime/types.ts';
 import { fixtureFolders } from '../fixture-folders.ts';
 import crossing from '../fixtures/goldens/phi3/crossing.json';
 import { readGolden } from './golden.ts';
+import { GREEDY } from './greedy.ts';
 
 const { source } = fixtureFolders('goldens').find(({ name }) => name === 'phi3')!;
 /** original_max_position_embeddings of the fixture. */
 const BORDER = 128;
-const GREEDY = {
-  temperature: 0,
-  topK: 0,
-  topP: 1,
-  minP: 0,
-  repetitionPenalty: 1,
-  presencePenalty: 0,
-  frequencyPenalty: 0,
-  seed: 0,
-};
 /** What f32 arithmetic makes of logits, twice: of the token's own and of the sum over all. */
 const BOUND = 1e-3;
 

@@ -3,8 +3,7 @@
  * checkpoints have. Reads headers and no weights. It must not know models or the GPU.
  */
 import { CorruptCheckpointError, SourceError, UnsupportedConfigError } from '../../errors.ts';
-import type { ReadOptions, Source } from '../../sources/source.ts';
-import { concatenate } from '../../sources/source.ts';
+import { type ReadOptions, readRanges, type Source } from '../../sources/source.ts';
 import { quoted } from '../json.ts';
 import { widen } from '../pack.ts';
 import type { Piece, StoredBlocks, TensorEntry } from '../stored-matrix.ts';
@@ -164,9 +163,8 @@ async function readRotary(
         `${at(source, file)}: ${name} has ${end - begin} bytes of ${dtype}, wanted a short list in F32. Download the file again.`,
       );
     }
-    const chunks: Uint8Array[] = [];
-    for await (const chunk of source.stream(file, [{ begin, end }], options)) chunks.push(chunk.slice());
-    found[name.replace(/\.weight$/, '')] = [...widen('F32', concatenate(chunks))];
+    const bytes = await readRanges(source, file, [{ begin, end }], options);
+    found[name.replace(/\.weight$/, '')] = [...widen('F32', bytes)];
   }
   return found;
 }
