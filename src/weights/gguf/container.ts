@@ -92,8 +92,9 @@ export function parseHeader(start: Uint8Array, size: number | undefined, where: 
   reader.at = metadataBegin;
   const metadata = readMetadata(reader, numKeys);
   reader.at = tensorsBegin;
-  const dataBegin = alignedUp(headerEnd, alignmentOf(metadata, where));
-  return { metadata, tensors: readTensors(reader, numTensors, dataBegin, alignmentOf(metadata, where)) };
+  const alignment = alignmentOf(metadata, where);
+  const dataBegin = alignedUp(headerEnd, alignment);
+  return { metadata, tensors: readTensors(reader, numTensors, dataBegin, alignment) };
 }
 
 const alignedUp = (n: number, alignment: number): number => Math.ceil(n / alignment) * alignment;
